@@ -1,0 +1,134 @@
+"""The configuration as frozen values: what the rest of the program receives, in pieces.
+
+Defaults live here and nowhere else; `conf/postroad.toml` shows them and a test
+holds the two together. Times are seconds, sizes octets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+from postroad.mail.backoff import RetryPolicy
+from postroad.mail.routing import Route
+from postroad.mail.throttle import Limits
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One submission door. `tls`: starttls | implicit | off; `auth`: required | optional | off."""
+
+    host: str
+    port: int
+    tls: str = "starttls"
+    auth: str = "required"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionConfig:
+    """Who may submit, and what at most. `bare_newlines`: canonicalise | refuse."""
+
+    trusted_networks: tuple[IPv4Network | IPv6Network, ...] = (
+        ip_network("127.0.0.0/8"),
+        ip_network("::1/128"),
+    )
+    accounts: Path | None = None
+    max_message_size: int = 50 * MIB
+    max_recipients: int = 1000
+    max_received: int = 100
+    max_header_size: int = 256 * KIB
+    bare_newlines: str = "canonicalise"
+    max_connections: int = 1000
+    max_connections_per_address: int = 100
+    max_errors: int = 20
+    max_auth_failures: int = 3
+    idle_timeout: float = 300.0
+    data_timeout: float = 600.0
+    spill_threshold: int = 1 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """Server certificate chain and key, PEM."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsConfig:
+    """`nameservers` as (address, port); empty: resolv.conf."""
+
+    nameservers: tuple[tuple[str, int], ...] = ()
+    timeout: float = 5.0
+    max_in_flight: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryConfig:
+    """How to knock at receivers. `ca_file`: roots for verified TLS; None: the system's."""
+
+    port: int = 25
+    allow_private_addresses: bool = False
+    max_connections: int = 500
+    ca_file: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class DkimKey:
+    """One signing key, PEM, for a From domain and those below it."""
+
+    domain: str
+    selector: str
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """`format`: console | json | postfix; `level`: debug | info | warning | error."""
+
+    format: str = "console"
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration. `origin` completes addresses without a domain; None: hostname."""
+
+    path: Path | None
+    hostname: str
+    state_directory: Path
+    origin: str
+    listeners: tuple[Listener, ...] = ()
+    submission: SubmissionConfig = field(default_factory=SubmissionConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    dns: DnsConfig = field(default_factory=DnsConfig)
+    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+    routes: tuple[Route, ...] = ()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    dkim: tuple[DkimKey, ...] = ()
+    log: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def socket_path(self) -> Path:
+        return self.state_directory / "postroad.sock"
+
+    @property
+    def index_path(self) -> Path:
+        return self.state_directory / "queue.sqlite"
+
+    @property
+    def spool_path(self) -> Path:
+        return self.state_directory / "spool"
+
+    @property
+    def maildrop_path(self) -> Path:
+        return self.state_directory / "maildrop"

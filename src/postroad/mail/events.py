@@ -1,0 +1,216 @@
+"""What happened, as frozen values: for the log, later for metrics and hooks.
+
+Emitted by whoever knows, through the port `Events`. The journal renders each in
+the configured format; the names of the fields are the keys of the JSON log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from postroad.mail.message import Attempt, Instant, Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The daemon is ready: version and the addresses it listens on."""
+
+    version: str
+    listeners: tuple[str, ...]
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """A configuration was taken (`problems` empty) or refused whole."""
+
+    path: str
+    problems: tuple[str, ...]
+    needs_restart: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A submission became ours: said only after it is durable."""
+
+    id: str
+    peer: Peer
+    account: str
+    sender: str
+    recipients: tuple[str, ...]
+    size: int
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A submission, recipient or login was refused; `reply` is what the client was told."""
+
+    peer: Peer
+    stage: str
+    sender: str
+    recipient: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed:
+    peer: Peer
+    method: str
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    peer: Peer
+    method: str
+    login: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """A client left; `how` is quit, lost, timeout, limit or error."""
+
+    peer: Peer
+    how: str
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One delivery was attempted; `next_due` runs parallel to the outcomes, None when final."""
+
+    attempt: Attempt
+    next_due: tuple[Instant | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HopDeferred:
+    """All that waits for a hop was put off without an attempt, and why."""
+
+    hop: str
+    count: int
+    until: Instant
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HopFailed:
+    """All that waited for a hop failed at once (no such domain, null MX), and why."""
+
+    hop: str
+    count: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SitePaused:
+    site: str
+    until: Instant
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SiteResumed:
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A delivery status notification was queued for `id` as the new message `dsn`.
+
+    `kind` is failed, delayed or relayed.
+    """
+
+    id: str
+    dsn: str
+    kind: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoubleBounce:
+    """A notification itself failed; nobody is told but the log."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A message left the queue: everything about it is settled."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What start-up found: `ambiguous` recipients were in an attempt when the process died
+    and may be delivered twice."""
+
+    messages: int
+    recipients: int
+    ambiguous: int
+    unsettled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operated:
+    """An operator changed the queue: verb, how many recipients, who."""
+
+    verb: str
+    count: int
+    uid: int | None
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InternalError:
+    """A bug, kept from stopping the mail; `trace` is the traceback."""
+
+    where: str
+    text: str
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class StorageTrouble:
+    """The disk or the index refused; what it means for the mail is in `text`."""
+
+    operation: str
+    text: str
+
+
+Event = (
+    Started
+    | Stopping
+    | Stopped
+    | Reloaded
+    | Accepted
+    | Refused
+    | LoginFailed
+    | LoggedIn
+    | SessionEnded
+    | Tried
+    | HopDeferred
+    | HopFailed
+    | SitePaused
+    | SiteResumed
+    | Notified
+    | DoubleBounce
+    | Removed
+    | Recovered
+    | Operated
+    | InternalError
+    | StorageTrouble
+)

@@ -1,0 +1,245 @@
+"""The values a message is made of, from what a client handed us to what is claimed for an attempt.
+
+All frozen: a change makes a new value. Times are `Instant`, seconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag, StrEnum
+
+from postroad.mail.address import Address
+from postroad.mail.lifecycle import State
+from postroad.mail.outcome import Outcome
+from postroad.mail.routing import Endpoint, Hop
+
+Instant = float
+Seconds = float
+
+
+class Lane(IntEnum):
+    """Priority class of a message."""
+
+    TRANSACTIONAL = 0
+    NORMAL = 1
+    BULK = 2
+
+
+class Notify(IntFlag):
+    """RFC 3461 4.1 NOTIFY; `NEVER` stands alone. An absent parameter is None, not a flag."""
+
+    NEVER = 0
+    SUCCESS = 1
+    FAILURE = 2
+    DELAY = 4
+
+
+class Body(StrEnum):
+    """RFC 6152 BODY."""
+
+    SEVEN_BIT = "7BIT"
+    EIGHT_BIT = "8BITMIME"
+
+
+class Ret(StrEnum):
+    """RFC 3461 4.3 RET: what a failure DSN returns."""
+
+    FULL = "FULL"
+    HDRS = "HDRS"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeRecipient:
+    """One RCPT TO. `orcpt` is "addr-type;xtext" exactly as received, still encoded."""
+
+    address: Address
+    notify: Notify | None = None
+    orcpt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """RFC 5321 2.3.1 with the RFC 3461 parameters. `sender` None is the null reverse-path.
+
+    `envid` is the xtext exactly as received, still encoded.
+    """
+
+    sender: Address | None
+    recipients: tuple[EnvelopeRecipient, ...]
+    body: Body | None = None
+    smtputf8: bool = False
+    ret: Ret | None = None
+    envid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who talked to us: address and port, the EHLO name, how.
+
+    `protocol` is the RFC 3848 word for Received (ESMTPSA ...), `tls` a short
+    printable description of the session's TLS ("TLSv1.3 TLS_AES_256_GCM_SHA384").
+    """
+
+    address: str
+    port: int = 0
+    helo: str = ""
+    protocol: str = "ESMTP"
+    tls: str | None = None
+    login: str | None = None
+    method: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StagedBody:
+    """A body too large for memory, already written to a file of its own in the spool.
+
+    `name` is relative to the spool; `crc` is zlib.crc32 of the octets; the file is
+    complete but not yet synced. `relaxed_hash` is the RFC 6376 relaxed body hash
+    (SHA-256 digest) taken while it was received.
+    """
+
+    name: str
+    size: int
+    crc: int
+    relaxed_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A message's octets, canonical: CRLF only, dots not stuffed.
+
+    `head` is the header fields with the empty line that ends them (absent only
+    when the message ended with its headers); `body` what follows. Sent is
+    head + body. `dotted`: some line starts with "."; `eight_bit`: some octet > 127.
+    """
+
+    head: bytes
+    body: bytes | StagedBody
+    dotted: bool
+    eight_bit: bool
+
+    @property
+    def size(self) -> int:
+        body = self.body
+        return len(self.head) + (len(body) if isinstance(body, bytes) else body.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a door hands to intake."""
+
+    envelope: Envelope
+    content: Content
+    account: str
+    peer: Peer
+    received_at: Instant
+    lane: Lane = Lane.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a record lies in the spool: segment number, offset and length in octets."""
+
+    segment: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The immutable facts of an accepted message; its content lies at `location`.
+
+    `size` is what is sent: head + body. `warn_at` is when a delay DSN is due;
+    None when none is wanted.
+    """
+
+    id: str
+    sender: Address | None
+    account: str
+    lane: Lane
+    size: int
+    received_at: Instant
+    expires_at: Instant
+    warn_at: Instant | None
+    location: Location
+    dotted: bool = False
+    body: Body = Body.SEVEN_BIT
+    smtputf8: bool = False
+    ret: Ret | None = None
+    envid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One address of one message: the row that is scheduled. (`message`, `n`) is its key.
+
+    `first_greylisted` and `hints_used` steer greylist retries (`mail.backoff`);
+    `warned`: a delay DSN has named it.
+    """
+
+    message: str
+    n: int
+    address: Address
+    hop: Hop
+    state: State
+    due: Instant
+    attempts: int = 0
+    notify: Notify | None = None
+    orcpt: str | None = None
+    first_greylisted: Instant | None = None
+    hints_used: int = 0
+    warned: bool = False
+    last: Outcome | None = None
+    last_attempt_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message and those of its recipients that share a hop, claimed for one attempt."""
+
+    message: Message
+    recipients: tuple[Recipient, ...]
+    hop: Hop
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an attempt, or an operator, changes in one recipient's row."""
+
+    message: str
+    n: int
+    state: State
+    due: Instant
+    attempts: int
+    outcome: Outcome | None
+    at: Instant
+    first_greylisted: Instant | None = None
+    hints_used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFacts:
+    """What a TLS session was: printable version and cipher; whether the name was verified."""
+
+    version: str
+    cipher: str
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What happened: when and where one delivery was tried, and the outcome per recipient.
+
+    `outcomes` runs parallel to `delivery.recipients`. `connected` are the seconds that
+    setting up the connection took, 0.0 on a reused one; `uses` counts the
+    transactions of the connection so far.
+    """
+
+    delivery: Delivery
+    endpoint: Endpoint | None
+    tls: TlsFacts | None
+    started: Instant
+    finished: Instant
+    outcomes: tuple[Outcome, ...]
+    connected: Seconds = 0.0
+    uses: int = 1

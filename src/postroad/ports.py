@@ -1,0 +1,420 @@
+"""What the engine asks of the world, as Protocols, in the engine's words.
+
+Each has one real adapter and a fake in `tests/support`; both pass the suite of
+the same name in `tests/contracts`. Adapters turn their library's exceptions into
+the values and errors named here; nothing of a library passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from postroad.mail.events import Event
+from postroad.mail.message import (
+    Change,
+    Content,
+    Delivery,
+    Envelope,
+    Instant,
+    Location,
+    Message,
+    Recipient,
+    StagedBody,
+    Submission,
+    TlsFacts,
+)
+from postroad.mail.outcome import Outcome, Stage, Trouble
+from postroad.mail.reply import Reply
+from postroad.mail.routing import Endpoint, Hop, Route
+from postroad.mail.tls import Requirement
+
+
+class StorageFull(Exception):
+    """No room to make a message durable; the submission is told 452 4.3.1. Nothing was kept."""
+
+
+class StorageBroken(Exception):
+    """A write or sync failed and what is on disk is unknown: the process must end, saying why."""
+
+
+class Clock(Protocol):
+    def now(self) -> Instant:
+        """Seconds since 1970, UTC."""
+        ...
+
+
+class Events(Protocol):
+    def emit(self, event: Event) -> None:
+        """Synchronous, never fails, never blocks."""
+        ...
+
+
+# --- spool ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the spool keeps of a message: self-contained, so that the index can be rebuilt from it.
+
+    `message.location` is meaningless in here (the record does not know where it
+    will lie); `recipients` are as they were accepted.
+    """
+
+    message: Message
+    recipients: tuple[Recipient, ...]
+    content: Content
+
+
+class Stored(Protocol):
+    """A message's content, ready to be read: prefix and all, as it is sent.
+
+    Small bodies are in memory, so that a delivery costs one read; large ones come
+    in chunks read off the loop.
+    """
+
+    @property
+    def head(self) -> bytes: ...
+
+    @property
+    def body(self) -> bytes | None:
+        """The body where it is small, else None: then `chunks`."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body in order, at most 256 KiB a piece; raises OSError where the disk does."""
+        ...
+
+
+class BodyFile(Protocol):
+    """A large body on its way to disk, before the message is ours (`Spool.stage`)."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Append; StorageFull when there is no room. Never blocks the loop."""
+        ...
+
+    def finish(self, relaxed_hash: bytes) -> StagedBody:
+        """Close it; from here `Spool.append` owns the file."""
+        ...
+
+    def discard(self) -> None:
+        """Remove what was written; harmless after `finish` was followed by `append`."""
+        ...
+
+
+class Spool(Protocol):
+    async def append(self, record: Record) -> Location:
+        """Durable when it returns: everything of the record is synced.
+
+        Raises StorageFull (nothing kept) or StorageBroken (state unknown: end).
+        Calls made while a sync runs share the next one.
+        """
+        ...
+
+    def stage(self, id: str) -> BodyFile:
+        """A file for a body too large for memory."""
+        ...
+
+    async def read(self, location: Location) -> Stored:
+        """The content of a record; raises DamagedRecord where CRC or length disagree."""
+        ...
+
+    def release(self, location: Location) -> None:
+        """The message is settled; its space may be reclaimed when its segment is free."""
+        ...
+
+
+class DamagedRecord(Exception):
+    """A record whose length or CRC is wrong, or whose file is gone."""
+
+
+# --- queue ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HopDue:
+    """A hop with waiting recipients and the earliest time one of them is due."""
+
+    hop: Hop
+    due: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A message with no open recipient and no delay DSN owed, with all its recipients; to be settled."""
+
+    message: Message
+    recipients: tuple[Recipient, ...]
+
+
+class Queue(Protocol):
+    """The index of the queue. Every change is one transaction, durable when awaited.
+
+    Changes are handed to the writer before the first await of their method, so
+    that a cancelled caller loses nothing.
+    """
+
+    async def add(self, message: Message, recipients: Sequence[Recipient]) -> None:
+        """Insert; recipients may be WAITING, HELD or, claimed for their first attempt, ACTIVE.
+
+        Raises StorageFull (nothing changed) or StorageBroken.
+        """
+        ...
+
+    async def hops(self) -> list[HopDue]:
+        """Every hop that has WAITING recipients. Read at start; the scheduler keeps hops, not messages."""
+        ...
+
+    async def claim(self, hop: Hop, now: Instant, limit: int, until: Instant) -> list[Delivery]:
+        """Turn due WAITING recipients of the hop ACTIVE, at most `limit`, lane then due order.
+
+        Counts the attempt and sets the pessimistic due time `until` *before* any
+        network activity: a daemon that dies in a loop hammers nobody. Grouped
+        into one Delivery a message.
+        """
+        ...
+
+    async def next_due(self, hop: Hop) -> Instant | None:
+        """The earliest due time among the hop's WAITING recipients; None: none waits."""
+        ...
+
+    def record(self, changes: Sequence[Change]) -> Awaitable[list[Finished]]:
+        """Store what an attempt changed; answers the messages that now have no open recipient.
+
+        Messages that are finished with every recipient DELIVERED or CANCELLED and
+        no success DSN asked for (NOTIFY without SUCCESS) are removed in the same
+        transaction, and are in the answer too, with `recipients` empty.
+        """
+        ...
+
+    async def requeue(self, changes: Sequence[Change]) -> None:
+        """ACTIVE back to WAITING with the given due and attempts: nothing was tried."""
+        ...
+
+    async def defer_hop(self, hop: Hop, outcome: Outcome, due: Instant, now: Instant) -> int:
+        """Every due WAITING recipient of the hop: outcome and due time, no attempt counted; how many."""
+        ...
+
+    async def claim_all(self, hop: Hop, limit: int) -> list[Delivery]:
+        """WAITING recipients of the hop, due or not, turned ACTIVE: to fail them all at once."""
+        ...
+
+    async def expired(self, now: Instant, limit: int) -> list[Delivery]:
+        """WAITING recipients of messages past `expires_at`, turned ACTIVE: to fail them."""
+        ...
+
+    async def delayed(self, now: Instant, limit: int) -> list[Finished]:
+        """Messages whose delay warning is due, with their open recipients. Changes nothing."""
+        ...
+
+    async def settle(self, message: str, notice: tuple[Message, Sequence[Recipient]] | None) -> None:
+        """Remove a finished message and, in the same transaction, add its DSN."""
+        ...
+
+    async def warned(self, message: str, notice: tuple[Message, Sequence[Recipient]] | None) -> None:
+        """The delay warning is done: clear `warn_at`, mark open recipients, add the DSN, in one transaction."""
+        ...
+
+    async def unsettled(self, limit: int) -> list[Finished]:
+        """Finished messages that a crash left behind."""
+        ...
+
+    async def restart(self) -> tuple[int, int, int]:
+        """At start: every claim is void (ACTIVE -> WAITING). Messages, recipients, claims voided."""
+        ...
+
+    async def find(self, id: str) -> Finished | None:
+        """One message with all its recipients, open or final."""
+        ...
+
+    async def select(
+        self, filter: QueueFilter, limit: int, after: tuple[str, int] | None = None
+    ) -> list[tuple[Message, Recipient]]:
+        """Open recipients in id order, a page at a time: what the queue commands show and act on."""
+        ...
+
+    async def change(self, changes: Sequence[Change]) -> list[Finished]:
+        """An operator's changes; as `record`, but skips rows that are ACTIVE."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Open recipients by state name (waiting, active, held) and "messages"."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFilter:
+    """All given conditions must hold. Empty `ids`: any. `older_than` is an Instant."""
+
+    ids: tuple[str, ...] = ()
+    to: str | None = None
+    sender: str | None = None
+    domain: str | None = None
+    state: str | None = None
+    older_than: Instant | None = None
+
+
+# --- names ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MxRecord:
+    preference: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """The name exists, records of this type do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchName:
+    """NXDOMAIN."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryLater:
+    """No answer to rely on (SERVFAIL, timeout, refused): one printable line says why."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MxAnswer:
+    """MX records as published (order is the decision of `mail.mx`); `ttl` in seconds."""
+
+    records: tuple[MxRecord, ...]
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class AddressAnswer:
+    """IPv4 and IPv6 addresses of a host, as text; `ttl` in seconds."""
+
+    v4: tuple[str, ...]
+    v6: tuple[str, ...]
+    ttl: float
+
+
+class Resolver(Protocol):
+    async def mx(self, domain: str) -> MxAnswer | NoData | NoSuchName | TryLater: ...
+
+    async def addresses(self, host: str) -> AddressAnswer | NoData | NoSuchName | TryLater: ...
+
+
+# --- transport -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the peer's last EHLO offered and the engine uses. `size` 0: no limit stated."""
+
+    pipelining: bool = False
+    eight_bit: bool = False
+    smtputf8: bool = False
+    dsn: bool = False
+    size: int = 0
+    rcpt_max: int = 0
+    mail_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What one mail transaction (RFC 5321 3.3) brought: every reply that came, by stage.
+
+    `rcpts` runs parallel to the recipients sent; None where no reply came. `dot` is
+    the reply to the final dot. `trouble`: what ended the session early, if something did.
+    """
+
+    mail: Reply | None
+    rcpts: tuple[Reply | None, ...]
+    data: Reply | None = None
+    dot: Reply | None = None
+    trouble: Trouble | None = None
+
+
+class Session(Protocol):
+    """An established SMTP session: greeted, EHLO done, TLS and AUTH as required."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def tls(self) -> TlsFacts | None: ...
+
+    @property
+    def usable(self) -> bool:
+        """Whether another transaction may start: in step, not closed, no 421 seen."""
+        ...
+
+    async def send(self, envelope: Envelope, stored: Stored, size: int, dotted: bool) -> Transaction:
+        """One transaction; never raises for what the peer does (see `Transaction.trouble`).
+
+        Sends RSET by itself before the next transaction when the last one needs it.
+        `envelope.recipients` at most what the peer takes.
+        """
+        ...
+
+    async def wait_closed(self) -> None:
+        """Returns when the peer closes or speaks out of turn while the session is idle."""
+        ...
+
+
+class ConnectFailed(Exception):
+    """No session could be had of this endpoint; judged like any trouble or reply."""
+
+    def __init__(self, what: Trouble | Reply, stage: Stage) -> None:
+        super().__init__(str(what))
+        self.what = what
+        self.stage = stage
+
+
+class Transport(Protocol):
+    def connect(
+        self, endpoint: Endpoint, tls: Requirement, route: Route | None, *, plaintext: bool = False
+    ) -> AbstractAsyncContextManager[Session]:
+        """Connect, greet, EHLO, STARTTLS and AUTH as asked; leaving the block says QUIT and closes.
+
+        `plaintext`: skip an offered STARTTLS (opportunistic level only, after TLS
+        failed before). Raises ConnectFailed.
+        """
+        ...
+
+
+# --- the rest --------------------------------------------------------------------
+
+
+class Signer(Protocol):
+    def domain_for(self, from_domain: str) -> str | None:
+        """The signing domain for a From domain: itself or the nearest parent that has a key; None: no key."""
+        ...
+
+    async def sign(self, domain: str, content: Content) -> bytes:
+        """The DKIM-Signature field(s), CRLF-terminated, to be prepended; off the loop."""
+        ...
+
+
+class Accounts(Protocol):
+    async def verify(self, login: str, secret: bytes) -> str | None:
+        """The account's name, or None; unknown and wrong take the same time."""
+        ...
+
+
+class NewId(Protocol):
+    def __call__(self, now: Instant) -> str:
+        """A queue id: unique, rising with time, 12 characters of [0-9A-Z]."""
+        ...
+
+
+class Intake(Protocol):
+    """The inward port that doors call."""
+
+    async def accept(self, submission: Submission) -> Reply:
+        """250 with the queue id once durable, or why not. Never raises but for cancellation."""
+        ...
