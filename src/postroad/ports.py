@@ -214,7 +214,7 @@ class Queue(Protocol):
         ...
 
     async def warned(self, message: str, notice: tuple[Message, Sequence[Recipient]] | None) -> None:
-        """The delay warning is done: clear `warn_at`, mark open recipients, add the DSN, in one transaction."""
+        """The delay warning is done: clear `warn_at`, mark open recipients, add the DSN, at once."""
         ...
 
     async def unsettled(self, limit: int) -> list[Finished]:

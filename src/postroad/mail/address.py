@@ -11,7 +11,7 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A mailbox: `local` unquoted, as written in case; `domain` lower-case A-labels or a literal in brackets."""
+    """A mailbox: `local` unquoted, case kept; `domain` lower-case A-labels or a literal in brackets."""
 
     local: str
     domain: str
