@@ -39,9 +39,6 @@ class SubmissionConfig:
         ip_network("127.0.0.0/8"),
         ip_network("::1/128"),
     )
-        ip_network("127.0.0.0/8"),
-        ip_network("::1/128"),
-    )
     accounts: Path | None = None
     max_message_size: int = 50 * MIB
     max_recipients: int = 1000
