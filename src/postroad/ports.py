@@ -418,3 +418,24 @@ class Intake(Protocol):
     async def accept(self, submission: Submission) -> Reply:
         """250 with the queue id once durable, or why not. Never raises but for cancellation."""
         ...
+
+
+class ImpossibleOperation(Exception):
+    """An operator asked for what cannot be done; the text is printable and says why."""
+
+
+class Control(Protocol):
+    """The inward port of the operator's door."""
+
+    async def status(self) -> dict[str, object]:
+        """What runs and waits now, as JSON values with stable keys."""
+        ...
+
+    async def operate(self, verb: str, filter: QueueFilter, uid: int | None) -> list[tuple[str, str]]:
+        """Do `verb` (retry, hold, release, delete, bounce) to every open recipient the filter names.
+
+        Answers the changed ones as (id, recipient address); recipients in an attempt
+        are skipped. An empty filter means the whole queue: the door has asked for
+        consent. `uid` is who asked, for the log. Raises ImpossibleOperation.
+        """
+        ...
