@@ -1,0 +1,7 @@
+"""The configuration: a TOML file in, one frozen Config out, or all its problems at once."""
+
+from postroad.config.load import load
+from postroad.config.model import Config
+from postroad.config.problems import ConfigError, Problem
+
+__all__ = ["Config", "ConfigError", "Problem", "load"]

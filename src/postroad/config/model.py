@@ -17,6 +17,8 @@ from postroad.mail.throttle import Limits
 KIB = 1024
 MIB = 1024 * KIB
 
+STATE_DIRECTORY = Path("/var/lib/postroad")
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:

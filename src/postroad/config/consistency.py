@@ -1,0 +1,211 @@
+"""What must fit together in a configuration whose single values are right.
+
+A comparison is made only where both sides are without problems of their own, so
+that one mistake is told once.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections import Counter
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address
+from pathlib import Path
+
+from postroad.config.keys import OPEN_RELAY_KEY
+from postroad.config.model import Config, DkimKey
+from postroad.config.problems import KeyPath, Report, printable
+from postroad.mail.routing import Route, TlsWish
+
+MAX_PEM = 1024 * 1024
+# sockaddr_un.sun_path holds 108 octets on Linux, the last of them NUL.
+MAX_SOCKET_PATH = 107
+
+
+def check(config: Config, report: Report, *, open_relay_wanted: bool) -> None:
+    """Add every contradiction to the report. Reads certificate and key files."""
+    _state_directory(config, report)
+    _certificate(config, report)
+    _listeners(config, report)
+    if not open_relay_wanted:
+        _open_relay(config, report)
+    _limits(config, report)
+    _routes(config.routes, report)
+    _retry(config, report)
+    _dkim(config.dkim, report)
+
+
+def _state_directory(config: Config, report: Report) -> None:
+    path: KeyPath = ("state_directory",)
+    if not report.sound(path):
+        return
+    if config.state_directory.exists() and not config.state_directory.is_dir():
+        report.add(path, f"{config.state_directory}: not a folder")
+    if len(os.fsencode(config.socket_path)) > MAX_SOCKET_PATH:
+        report.add(path, f"too long: a socket in it would need more than {MAX_SOCKET_PATH} octets of path")
+
+
+def _certificate(config: Config, report: Report) -> None:
+    tls = config.tls
+    if not report.sound(("tls", "certificate"), ("tls", "key")):
+        return
+    if tls.certificate is None and tls.key is None:
+        return
+    if tls.certificate is None or tls.key is None:
+        present, missing = ("key", "certificate") if tls.key else ("certificate", "key")
+        report.add(("tls", missing), f"missing, and tls.{present} alone is of no use")
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # Without a password function OpenSSL would ask on the terminal.
+        context.load_cert_chain(tls.certificate, tls.key, password=lambda: b"")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        report.add(*_certificate_fault(error, tls.certificate, tls.key))
+
+
+def _certificate_fault(error: Exception, certificate: Path, key: Path) -> tuple[KeyPath, str]:
+    reason = getattr(error, "reason", None) or ""
+    if reason == "KEY_VALUES_MISMATCH":
+        return ("tls", "key"), f"{key}: is not the key of {certificate}"
+    if b"-----BEGIN CERTIFICATE-----" not in _pem(certificate):
+        return ("tls", "certificate"), f"{certificate}: has no certificate in PEM"
+    wrong = _key_fault(key)
+    if wrong:
+        return ("tls", "key"), wrong
+    return ("tls", "certificate"), printable(f"{certificate} with {key}: {reason or error}")
+
+
+def _key_fault(file: Path) -> str:
+    """Why a file is no usable private key, by its looks; "" where nothing speaks against it."""
+    pem = _pem(file)
+    if b"ENCRYPTED" in pem:
+        return f"{file}: is encrypted; a service needs a key without password, or a credential of systemd"
+    if b"PRIVATE KEY-----" in pem:
+        return ""
+    if b"-----BEGIN PUBLIC KEY-----" in pem:
+        return f"{file}: is the public key; the private one is needed"
+    return f"{file}: has no private key in PEM"
+
+
+def _pem(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MAX_PEM)
+    except OSError:
+        return b""
+
+
+def _listeners(config: Config, report: Report) -> None:
+    seen: dict[str, int] = {}
+    for n, listener in enumerate(config.listeners):
+        at: KeyPath = ("listener", n)
+        if report.sound((*at, "address")):
+            if str(listener) in seen and listener.port:
+                report.add((*at, "address"), f"{listener} is the address of another listener already")
+            seen[str(listener)] = n
+        if not report.sound((*at, "tls"), (*at, "auth")):
+            continue
+        if listener.auth != "off":
+            _login(config, n, report)
+        if listener.tls != "off" and config.tls.certificate is None and report.sound(("tls", "certificate")):
+            report.add((*at, "tls"), f'"{listener.tls}" needs tls.certificate and tls.key')
+
+
+def _login(config: Config, n: int, report: Report) -> None:
+    listener = config.listeners[n]
+    path: KeyPath = ("listener", n, "auth")
+    if listener.tls == "off":
+        report.add(path, f'"{listener.auth}" with tls = "off" would take passwords in the clear')
+    if config.submission.accounts is None and report.sound(("submission", "accounts")):
+        report.add(path, f'"{listener.auth}" needs submission.accounts')
+
+
+def _open_relay(config: Config, report: Report) -> None:
+    path: KeyPath = ("submission", "trusted_networks")
+    if not report.sound(path) or not _covers_everyone(config.submission.trusted_networks):
+        return
+    for n, listener in enumerate(config.listeners):
+        if not report.sound(("listener", n)) or listener.auth == "required" or _loopback(listener.host):
+            continue
+        report.add(
+            path,
+            f"trusts everyone, and listener {listener} asks for no login: an open relay, which spammers find "
+            f"within hours; submission.{OPEN_RELAY_KEY} = true if that is really wanted",
+        )
+        return
+
+
+def _covers_everyone(networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    v4 = [network for network in networks if isinstance(network, IPv4Network)]
+    v6 = [network for network in networks if isinstance(network, IPv6Network)]
+    # Two halves of the address space make a whole: hence collapsed first.
+    return any(net.prefixlen == 0 for net in collapse_addresses(v4)) or any(
+        net.prefixlen == 0 for net in collapse_addresses(v6)
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.strip("[]") == "localhost"
+
+
+def _limits(config: Config, report: Report) -> None:
+    submission = config.submission
+    paths: tuple[KeyPath, ...] = (("submission", "max_header_size"), ("submission", "max_message_size"))
+    if report.sound(*paths) and submission.max_header_size > submission.max_message_size:
+        report.add(paths[0], "is more than submission.max_message_size")
+    owners: list[tuple[KeyPath, float, float]] = [
+        (("delivery",), config.delivery.limits.pause_first, config.delivery.limits.pause_longest)
+    ]
+    owners += [
+        (("route", n), route.limits.pause_first, route.limits.pause_longest)
+        for n, route in enumerate(config.routes)
+    ]
+    for owner, first, longest in owners:
+        if report.sound(("delivery",), owner) and first > longest:
+            report.add((*owner, "pause_first"), "is longer than pause_longest")
+
+
+def _routes(routes: tuple[Route, ...], report: Report) -> None:
+    names = Counter(route.name for route in routes)
+    for n, route in enumerate(routes):
+        at: KeyPath = ("route", n)
+        if names[route.name] > 1 and report.sound((*at, "name")):
+            report.add((*at, "name"), f'"{route.name}" is the name of another route too')
+        if report.sound((*at, "username"), (*at, "password"), (*at, "relay"), (*at, "tls")):
+            _relay_login(route, at, report)
+
+
+def _relay_login(route: Route, at: KeyPath, report: Report) -> None:
+    if route.username is None and route.password is None:
+        return
+    if route.username is None or route.password is None:
+        missing = "username" if route.username is None else "password"
+        report.add((*at, missing), "missing: a login needs username and password")
+    if route.relay is None:
+        report.add((*at, "relay"), "missing: a login is for a relay, not for delivery by MX")
+    elif route.tls is TlsWish.NONE and not _loopback(route.relay[0]):
+        report.add((*at, "tls"), f'"none" would send the password to {route.relay[0]} in the clear')
+
+
+def _retry(config: Config, report: Report) -> None:
+    retry = config.retry
+    paths: tuple[KeyPath, ...] = (("retry", "expire_after"), ("retry", "schedule"))
+    if report.sound(*paths) and retry.schedule[0] >= retry.expire_after:
+        report.add(paths[0], "is over before the first wait of retry.schedule: nothing would be tried twice")
+
+
+def _dkim(keys: tuple[DkimKey, ...], report: Report) -> None:
+    seen: set[tuple[str, str]] = set()
+    for n, key in enumerate(keys):
+        at: KeyPath = ("dkim", n)
+        if report.sound((*at, "key")) and (wrong := _key_fault(key.key)):
+            report.add((*at, "key"), wrong)
+        if not report.sound((*at, "domain"), (*at, "selector")):
+            continue
+        if (key.domain, key.selector) in seen:
+            report.add((*at, "selector"), f"{key.selector}._domainkey.{key.domain} has an entry already")
+        seen.add((key.domain, key.selector))

@@ -1,0 +1,141 @@
+"""Every key of the configuration file and how its value is spelled, table by table.
+
+Only spellings: defaults are those of the dataclasses in `model` and of the
+values in `mail`, and what must fit together is in `consistency`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from postroad.config import values
+from postroad.config.values import Reader, choice, duration, flag, listed, number, size
+from postroad.mail.routing import TlsWish
+
+Readers = Mapping[str, Reader]
+
+OPEN_RELAY_KEY = "i_know_this_is_an_open_relay"
+
+_COUNT = number(1, 1_000_000)
+_PORT = number(1, 65535)
+
+# The limits of a site, by the key that sets them: in [delivery] for all, in [[route]] for one.
+LIMIT_FIELDS = {
+    "connections_per_site": "connections",
+    "initial_window": "initial_window",
+    "messages_per_connection": "messages_per_connection",
+    "connection_lifetime": "connection_lifetime",
+    "idle_timeout": "idle_timeout",
+    "recipients_per_transaction": "recipients_per_transaction",
+    "pause_first": "pause_first",
+    "pause_longest": "pause_longest",
+}
+LIMITS: Readers = {
+    "connections_per_site": _COUNT,
+    "initial_window": _COUNT,
+    "messages_per_connection": _COUNT,
+    "connection_lifetime": duration,
+    "idle_timeout": duration,
+    "recipients_per_transaction": _COUNT,
+    "pause_first": duration,
+    "pause_longest": duration,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The readers of every table; `repeated` tables are written [[name]], the others [name]."""
+
+    top: Readers
+    tables: Mapping[str, Readers]
+    repeated: Mapping[str, Readers]
+
+    def owner(self, key: str) -> str | None:
+        """How the table is written that knows this key; None: no table does."""
+        if key in self.top:
+            return "the top of the file, before the first [table]"
+        for name, readers in self.tables.items():
+            if key in readers:
+                return f"[{name}]"
+        return next((f"[[{name}]]" for name, readers in self.repeated.items() if key in readers), None)
+
+
+def keys(base: Path) -> Keys:
+    """The keys of a file in the folder `base`, to which relative paths are relative."""
+    return Keys(
+        top={
+            "hostname": values.qualified,
+            "origin": values.domain,
+            "state_directory": values.path_in(base),
+        },
+        tables={
+            "submission": _submission(base),
+            "tls": {"certificate": values.file_in(base), "key": values.file_in(base)},
+            "dns": {
+                "nameservers": listed(values.nameserver, empty=True),
+                "timeout": duration,
+                "max_in_flight": _COUNT,
+            },
+            "delivery": {
+                "port": _PORT,
+                "allow_private_addresses": flag,
+                "max_connections": _COUNT,
+                "ca_file": values.file_in(base),
+                **LIMITS,
+            },
+            "retry": {
+                "schedule": listed(duration),
+                "greylist": listed(duration),
+                "expire_after": duration,
+                "warn_after": duration,
+                "dsn_expire_after": duration,
+            },
+            "log": {
+                "format": choice("console", "json", "postfix"),
+                "level": choice("debug", "info", "warning", "error"),
+            },
+        },
+        repeated={
+            "listener": {
+                "address": values.listener_address,
+                "tls": choice("starttls", "implicit", "off"),
+                "auth": choice("required", "optional", "off"),
+            },
+            "route": {
+                "name": values.route_name,
+                "match": listed(values.pattern),
+                "relay": values.relay,
+                "tls": choice(*(wish.value for wish in TlsWish)),
+                "username": values.text,
+                "password": values.secret_in(base),
+                **LIMITS,
+            },
+            "dkim": {
+                "domain": values.domain,
+                "selector": values.selector,
+                "key": values.file_in(base),
+            },
+        },
+    )
+
+
+def _submission(base: Path) -> Readers:
+    return {
+        "trusted_networks": listed(values.network, empty=True),
+        "accounts": values.file_in(base),
+        "max_message_size": size,
+        "max_recipients": _COUNT,
+        "max_received": number(1, 1000),
+        "max_header_size": size,
+        "bare_newlines": choice("canonicalise", "refuse"),
+        "max_connections": _COUNT,
+        "max_connections_per_address": _COUNT,
+        "max_errors": _COUNT,
+        "max_auth_failures": _COUNT,
+        "idle_timeout": duration,
+        "data_timeout": duration,
+        "spill_threshold": size,
+        OPEN_RELAY_KEY: flag,
+    }

@@ -1,0 +1,207 @@
+"""A TOML file becomes one frozen Config, or a list of everything that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from postroad.config import model, values
+from postroad.config.consistency import check
+from postroad.config.keys import LIMIT_FIELDS, OPEN_RELAY_KEY, Keys, Readers, keys
+from postroad.config.locate import key_lines
+from postroad.config.problems import WHOLE_FILE, BadValue, ConfigError, KeyPath, Problem, Report, shown
+from postroad.config.values import did_you_mean
+from postroad.mail.backoff import RetryPolicy
+from postroad.mail.routing import Route, TlsWish
+from postroad.mail.throttle import Limits
+
+MAX_FILE = 4 * model.MIB
+_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+@dataclass(slots=True)
+class Tables:
+    """What the file says, read key by key: only keys that are there and right."""
+
+    top: dict[str, Any] = field(default_factory=dict)
+    single: dict[str, dict[str, Any]] = field(default_factory=dict)
+    repeated: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def load(path: Path | str) -> model.Config:
+    """The configuration in a file; relative paths in it are relative to its folder.
+
+    Reads the files it names (secrets, certificate, keys). Raises ConfigError with
+    all problems at once.
+    """
+    path = Path(path)
+    text = _text(path)
+    document = _document(str(path), text)
+    report = Report(str(path), key_lines(text))
+    known = keys(path.absolute().parent)
+    tables = _read(document, known, report)
+    config = _config(path, tables, report)
+    check(config, report, open_relay_wanted=tables.single["submission"].get(OPEN_RELAY_KEY, False))
+    if report.problems:
+        raise ConfigError(report.problems)
+    return config
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 1, WHOLE_FILE, f"cannot be read: {error.strerror}")]) from None
+    if len(raw) > MAX_FILE:
+        raise ConfigError([Problem(str(path), 1, WHOLE_FILE, "is larger than 4 MiB: not a configuration")])
+    try:
+        # As tomllib does it, so that both count the same lines.
+        return raw.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(str(path), line, WHOLE_FILE, "is not UTF-8 text")]) from None
+
+
+def _document(file: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _PLACE.search(str(error))
+        line = int(found[1]) if found and found[1] else max(1, len(text.splitlines()))
+        reason = _PLACE.sub("", str(error))
+        raise ConfigError([Problem(file, line, WHOLE_FILE, f"not TOML: {reason}")]) from None
+
+
+def _read(document: Mapping[str, Any], known: Keys, report: Report) -> Tables:
+    names = (*known.top, *known.tables, *known.repeated)
+    tables = Tables(
+        single={name: {} for name in known.tables}, repeated={name: [] for name in known.repeated}
+    )
+    for name, value in document.items():
+        if name in known.top:
+            tables.top |= _keys({name: value}, (), known.top, known, report)
+        elif name in known.tables:
+            if isinstance(value, dict):
+                tables.single[name] = _keys(value, (name,), known.tables[name], known, report)
+            else:
+                report.add((name,), f"expected one table written [{name}], got {shown(value)}")
+        elif name in known.repeated:
+            tables.repeated[name] = _entries(value, name, known, report)
+        else:
+            report.add((name,), _unknown(name, names, (), known))
+    return tables
+
+
+def _entries(value: object, name: str, known: Keys, report: Report) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        report.add((name,), f"expected tables written [[{name}]], got {shown(value)}")
+        return []
+    return [_keys(entry, (name, n), known.repeated[name], known, report) for n, entry in enumerate(value)]
+
+
+def _keys(
+    table: Mapping[str, object], path: KeyPath, readers: Readers, known: Keys, report: Report
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in readers:
+            report.add((*path, key), _unknown(key, tuple(readers), path, known))
+            continue
+        try:
+            found[key] = readers[key](value)
+        except BadValue as bad:
+            for below, why in bad.faults:
+                report.add((*path, key, *below), why)
+    return found
+
+
+def _unknown(key: str, siblings: Sequence[str], path: KeyPath, known: Keys) -> str:
+    hint = did_you_mean(key, list(siblings))
+    owner = known.owner(key)
+    if owner is not None:
+        return f"unknown key here; it belongs to {owner}"
+    return ("unknown key" if path else "unknown key or table") + hint
+
+
+# --- from keys to values ---------------------------------------------------------
+
+
+def _config(path: Path, tables: Tables, report: Report) -> model.Config:
+    hostname = tables.top.get("hostname") or _own_name(report)
+    single = tables.single
+    submission = {key: value for key, value in single["submission"].items() if key != OPEN_RELAY_KEY}
+    delivery = _delivery(single["delivery"])
+    return model.Config(
+        path=path,
+        hostname=hostname,
+        state_directory=tables.top.get("state_directory", model.STATE_DIRECTORY),
+        origin=tables.top.get("origin", hostname),
+        listeners=tuple(_listener(entry, n, report) for n, entry in enumerate(tables.repeated["listener"])),
+        submission=model.SubmissionConfig(**submission),
+        tls=model.TlsConfig(**single["tls"]),
+        dns=model.DnsConfig(**single["dns"]),
+        delivery=delivery,
+        routes=tuple(_route(entry, n, delivery) for n, entry in enumerate(tables.repeated["route"], 1)),
+        retry=RetryPolicy(**single["retry"]),
+        dkim=_dkim(tables.repeated["dkim"], report),
+        log=model.LogConfig(**single["log"]),
+    )
+
+
+def _own_name(report: Report) -> str:
+    if not report.sound(("hostname",)):
+        return ""
+    name = socket.getfqdn()
+    try:
+        return str(values.qualified(name))
+    except BadValue:
+        report.add(
+            ("hostname",),
+            f"missing, and this machine calls itself {shown(name)}, which is no full name "
+            'such as "mail.example.com"',
+        )
+        return ""
+
+
+def _listener(entry: Mapping[str, Any], n: int, report: Report) -> model.Listener:
+    if "address" not in entry and report.sound(("listener", n, "address")):
+        report.add(("listener", n, "address"), 'missing; write for example "127.0.0.1:587"')
+    host, port = entry.get("address", ("", 0))
+    return model.Listener(host, port, **{key: entry[key] for key in ("tls", "auth") if key in entry})
+
+
+def _limits(entry: Mapping[str, Any], base: Limits) -> Limits:
+    current = {name: getattr(base, name) for name in LIMIT_FIELDS.values()}
+    return Limits(**current | {LIMIT_FIELDS[key]: entry[key] for key in LIMIT_FIELDS if key in entry})
+
+
+def _delivery(entry: Mapping[str, Any]) -> model.DeliveryConfig:
+    own = {key: value for key, value in entry.items() if key not in LIMIT_FIELDS}
+    return model.DeliveryConfig(**own, limits=_limits(entry, Limits()))
+
+
+def _route(entry: Mapping[str, Any], n: int, delivery: model.DeliveryConfig) -> Route:
+    given = {key: entry[key] for key in ("match", "username", "password") if key in entry}
+    if "tls" in entry:
+        given["tls"] = TlsWish(entry["tls"])
+    if "relay" in entry:
+        host, port = entry["relay"]
+        given["relay"] = (host, port or delivery.port)
+    return Route(name=entry.get("name", f"relay-{n}"), limits=_limits(entry, delivery.limits), **given)
+
+
+def _dkim(entries: Sequence[Mapping[str, Any]], report: Report) -> tuple[model.DkimKey, ...]:
+    for n, entry in enumerate(entries):
+        for key in ("domain", "selector", "key"):
+            if key not in entry and report.sound(("dkim", n, key)):
+                report.add(("dkim", n, key), "missing")
+    return tuple(
+        model.DkimKey(entry.get("domain", ""), entry.get("selector", ""), entry.get("key", Path()))
+        for entry in entries
+    )

@@ -1,0 +1,353 @@
+"""How the file spells its values: durations, sizes, addresses, names, secrets.
+
+Each reader takes what `tomllib` made of a value and answers what the program
+uses, or raises BadValue with a text that shows how it is spelled.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+from postroad.config.problems import BadValue, KeyPath, printable, shown
+
+Reader = Callable[[object], Any]
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(
+    r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?(?:(\d{1,9})ms)?"
+)
+_DURATION_UNITS = ("w", "d", "h", "m", "s", "ms")
+LONGEST = 3650 * 86400.0
+
+_OCTETS = {
+    "B": 1,
+    "KiB": 1 << 10,
+    "MiB": 1 << 20,
+    "GiB": 1 << 30,
+    "KB": 10**3,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+}
+_SIZE = re.compile(r"(\d{1,12}) ?([A-Za-z]+)")
+LARGEST = 1 << 40
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_SELECTOR_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?")
+MAX_SECRET = 64 * 1024
+
+
+def text(value: object) -> str:
+    if not isinstance(value, str):
+        raise BadValue(f"expected a text in quotes, got {shown(value)}")
+    if not value or not value.isprintable():
+        raise BadValue("expected a text that is not empty and has no control characters")
+    return value
+
+
+def flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadValue(f"expected true or false, got {shown(value)}")
+    return value
+
+
+def number(low: int, high: int) -> Reader:
+    """A whole number from low to high, both allowed."""
+
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise BadValue(f"expected a whole number, got {shown(value)}")
+        if not low <= value <= high:
+            raise BadValue(f"expected a number from {low} to {high}, got {value}")
+        return value
+
+    return read
+
+
+def choice(*allowed: str) -> Reader:
+    def read(value: object) -> str:
+        if isinstance(value, str) and value in allowed:
+            return value
+        listed = ", ".join(f'"{word}"' for word in allowed)
+        raise BadValue(f"expected one of {listed}, got {shown(value)}{did_you_mean(value, allowed)}")
+
+    return read
+
+
+def did_you_mean(word: object, known: tuple[str, ...] | list[str]) -> str:
+    """`; did you mean "x"?` where one of the known words is near, else nothing."""
+    near = get_close_matches(word.lower(), known, n=1) if isinstance(word, str) else []
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def duration(value: object) -> float:
+    """Seconds, more than none: "90s", "5m", "1h30m", "5d", "250ms"."""
+    example = f'expected a duration such as "5m", "1h30m" or "5d", got {shown(value)}'
+    found = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
+    if found is None:
+        raise BadValue(example)
+    seconds = sum(
+        int(count) * _SECONDS[unit]
+        for count, unit in zip(found.groups(), _DURATION_UNITS, strict=True)
+        if count
+    )
+    if not 0 < seconds <= LONGEST:
+        raise BadValue(f"expected a duration of more than 0 and at most 3650d, got {shown(value)}")
+    return seconds
+
+
+def size(value: object) -> int:
+    """Octets, more than none: "25MiB" (1024s), "50MB" (1000s), "512B"."""
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if found is None or found[2] not in _OCTETS:
+        hint = did_you_mean(found[2], list(_OCTETS)) if found else ""
+        raise BadValue(f'expected a size such as "25MiB" or "50MB", got {shown(value)}{hint}')
+    octets = int(found[1]) * _OCTETS[found[2]]
+    if not 0 < octets <= LARGEST:
+        raise BadValue(f"expected a size of more than 0 and at most 1024GiB, got {shown(value)}")
+    return octets
+
+
+def network(value: object) -> IPv4Network | IPv6Network:
+    """A network in CIDR; a single address is a network of one."""
+    try:
+        return ip_network(text(value))
+    except ValueError as error:
+        reason = " (host bits are set)" if "host bits" in str(error) else ""
+        raise BadValue(
+            f'expected a network such as "10.0.0.0/8" or "fd00::/8", got {shown(value)}{reason}'
+        ) from None
+
+
+def listener_address(value: object) -> tuple[str, int]:
+    """An address to bind and a port; port 0 lets the system choose."""
+    example = f'expected an address such as "127.0.0.1:587" or "[::]:587", got {shown(value)}'
+    host, port = _split_port(value, example)
+    if port is None:
+        raise BadValue(f"{example}: the port is missing")
+    if host.startswith(":") or not host:
+        raise BadValue(f'{example}: for all addresses write "[::]:{port}"')
+    return _address(host, example), port
+
+
+def nameserver(value: object) -> tuple[str, int]:
+    """Address and port of a resolver; port 53 where none is written."""
+    example = f'expected a resolver such as "127.0.0.1:53" or "[::1]:53", got {shown(value)}'
+    if isinstance(value, str) and value.count(":") > 1 and not value.startswith("["):
+        return _address(value, example), 53
+    host, port = _split_port(value, example)
+    if port == 0:
+        raise BadValue(f"{example}: port 0 is no place to ask")
+    return _address(host, example), port or 53
+
+
+def relay(value: object) -> tuple[str, int | None]:
+    """Next hop as host and port, None where no port is written.
+
+    An address literal comes without brackets; a name in brackets keeps them: it is
+    taken as a host and not looked up as MX.
+    """
+    example = f'expected a host such as "smtp.example.net:587" or "[2001:db8::25]:25", got {shown(value)}'
+    host, port = _split_port(value, example)
+    if port == 0:
+        raise BadValue(f"{example}: port 0 is no place to deliver to")
+    bracketed = isinstance(value, str) and value.startswith("[")
+    try:
+        return str(ip_address(host)), port
+    except ValueError:
+        if bracketed and ":" in host:
+            raise BadValue(example) from None
+    try:
+        name = domain(host)
+    except BadValue:
+        raise BadValue(example) from None
+    return (f"[{name}]" if bracketed else name), port
+
+
+def _split_port(value: object, example: str) -> tuple[str, int | None]:
+    found = (
+        re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]*))(?::(\d{1,5}))?", value)
+        if isinstance(value, str)
+        else None
+    )
+    if found is None or not value:
+        raise BadValue(example)
+    port = int(found[3]) if found[3] else None
+    if port is not None and port > 65535:
+        raise BadValue(f"{example}: ports end at 65535")
+    return found[1] or found[2], port
+
+
+def _address(host: str, example: str) -> str:
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        raise BadValue(example) from None
+
+
+def domain(value: object) -> str:
+    """A domain name in lower-case A-labels (RFC 1123 2.1, RFC 5890); U-labels are converted."""
+    name = text(value).lower().removesuffix(".")
+    if not name.isascii():
+        name = _a_labels(name, value)
+    labels = name.split(".")
+    if len(name) > 253 or not all(map(_LABEL.fullmatch, labels)) or labels[-1].isdigit():
+        raise BadValue(f'expected a domain such as "example.com", got {shown(value)}')
+    return name
+
+
+def _a_labels(name: str, value: object) -> str:
+    import idna  # its tables cost time at start, and few configurations need them
+
+    try:
+        return idna.encode(name, uts46=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as error:
+        raise BadValue(f"{shown(value)} is no domain: {printable(str(error))}") from None
+
+
+def qualified(value: object) -> str:
+    """A domain with at least two labels, as HELO and Message-ID want it."""
+    name = domain(value)
+    if "." not in name:
+        raise BadValue(f'expected a full name such as "mail.example.com", got {shown(value)}')
+    return name
+
+
+def pattern(value: object) -> str:
+    """What a route matches: "example.net", "*.example.org" (below it) or "*" (all)."""
+    word = text(value)
+    if word == "*":
+        return word
+    prefix = "*." if word.startswith("*.") else ""
+    try:
+        return prefix + domain(word.removeprefix(prefix))
+    except BadValue:
+        raise BadValue(
+            f'expected a pattern such as "example.net", "*.example.org" or "*", got {shown(value)}'
+        ) from None
+
+
+def selector(value: object) -> str:
+    """A DKIM selector (RFC 6376 3.1): labels that may also hold underscores."""
+    name = text(value).lower()
+    if len(name) > 63 or not all(map(_SELECTOR_LABEL.fullmatch, name.split("."))):
+        raise BadValue(f'expected a selector such as "s1" or "2026-11", got {shown(value)}')
+    return name
+
+
+def route_name(value: object) -> str:
+    name = text(value)
+    if not _NAME.fullmatch(name):
+        raise BadValue(f'expected a short name in lower case such as "relay-1", got {shown(value)}')
+    if name == "mx":
+        raise BadValue('"mx" is the name of direct delivery; choose another')
+    return name
+
+
+def listed(reader: Reader, *, empty: bool = False) -> Reader:
+    """A list of what the reader reads, as a tuple; every bad item is told."""
+
+    def read(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise BadValue(f"expected a list in brackets, got {shown(value)}")
+        if not value and not empty:
+            raise BadValue("the list is empty; leave the key out for the default")
+        faults: list[tuple[KeyPath, str]] = []
+        items = []
+        for n, item in enumerate(value):
+            try:
+                items.append(reader(item))
+            except BadValue as bad:
+                faults += [((n, *path), why) for path, why in bad.faults]
+        if faults:
+            raise BadValue(*faults)
+        return tuple(items)
+
+    return read
+
+
+def path_in(base: Path) -> Reader:
+    """A path, relative to the folder of the configuration file; it need not exist."""
+
+    def read(value: object) -> Path:
+        return base / text(value)
+
+    return read
+
+
+def file_in(base: Path) -> Reader:
+    """A readable file; also "file:PATH", or "credential:NAME" for one of systemd's."""
+
+    def read(value: object) -> Path:
+        return _file(base, text(value))
+
+    return read
+
+
+def _file(base: Path, word: str) -> Path:
+    if word.startswith("env:"):
+        raise BadValue("this is read from a file; an environment variable cannot stand for it")
+    if word.startswith("credential:"):
+        file = _credential(word.removeprefix("credential:"))
+    else:
+        file = base / word.removeprefix("file:")
+    if not file.exists():
+        raise BadValue(f"{file}: no such file")
+    if not file.is_file():
+        raise BadValue(f"{file}: not a file")
+    if not os.access(file, os.R_OK):
+        raise BadValue(f"{file}: cannot be read by this user")
+    return file
+
+
+def _credential(name: str) -> Path:
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise BadValue(
+            f'"credential:{name}" needs $CREDENTIALS_DIRECTORY, which systemd sets for LoadCredential='
+        )
+    if not name or "/" in name or name in {".", ".."}:
+        raise BadValue(f'"credential:{name}" must name one credential')
+    return Path(folder) / name
+
+
+def secret_in(base: Path) -> Reader:
+    """A secret: as it stands, or "file:PATH", "env:NAME", "credential:NAME".
+
+    Of a file the first line counts, without its line end.
+    """
+
+    def read(value: object) -> str:
+        word = text(value)
+        if word.startswith("env:"):
+            found = os.environ.get(word.removeprefix("env:"))
+            if found is None:
+                raise BadValue(f"${word.removeprefix('env:')} is not set")
+        elif word.startswith(("file:", "credential:")):
+            found = _first_line(_file(base, word))
+        else:
+            found = word
+        if not found or any(char in found for char in "\0\r\n"):
+            raise BadValue("the secret is empty or has a NUL or a line end in it")
+        return found
+
+    return read
+
+
+def _first_line(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as lines:
+            return lines.readline(MAX_SECRET).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadValue(f"{file}: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else "not a UTF-8 text"
