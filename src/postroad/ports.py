@@ -30,6 +30,8 @@ from postroad.mail.outcome import Outcome, Stage, Trouble
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Hop, Route
 from postroad.mail.tls import Requirement
+from postroad.mail.transaction import Capabilities as Capabilities
+from postroad.mail.transaction import Transaction as Transaction
 
 
 class StorageFull(Exception):
@@ -84,7 +86,11 @@ class Stored(Protocol):
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body in order, at most 256 KiB a piece; raises OSError where the disk does."""
+        """The body in order, at most 256 KiB a piece; raises OSError where the disk does.
+
+        A wrong CRC raises DamagedRecord in place of the last piece, so that a
+        damaged message can never be completed.
+        """
         ...
 
 
@@ -126,7 +132,7 @@ class Spool(Protocol):
         ...
 
 
-class DamagedRecord(Exception):
+class DamagedRecord(OSError):
     """A record whose length or CRC is wrong, or whose file is gone."""
 
 
@@ -183,6 +189,7 @@ class Queue(Protocol):
     def record(self, changes: Sequence[Change]) -> Awaitable[list[Finished]]:
         """Store what an attempt changed; answers the messages that now have no open recipient.
 
+        Only ACTIVE recipients change: whoever claimed them alone may say what became of them.
         Messages that are finished with every recipient DELIVERED or CANCELLED and
         no success DSN asked for (NOTIFY without SUCCESS) are removed in the same
         transaction, and are in the answer too, with `recipients` empty.
@@ -307,33 +314,7 @@ class Resolver(Protocol):
 
 # --- transport -----------------------------------------------------------------
 
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What the peer's last EHLO offered and the engine uses. `size` 0: no limit stated."""
-
-    pipelining: bool = False
-    eight_bit: bool = False
-    smtputf8: bool = False
-    dsn: bool = False
-    size: int = 0
-    rcpt_max: int = 0
-    mail_max: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """What one mail transaction (RFC 5321 3.3) brought: every reply that came, by stage.
-
-    `rcpts` runs parallel to the recipients sent; None where no reply came. `dot` is
-    the reply to the final dot. `trouble`: what ended the session early, if something did.
-    """
-
-    mail: Reply | None
-    rcpts: tuple[Reply | None, ...]
-    data: Reply | None = None
-    dot: Reply | None = None
-    trouble: Trouble | None = None
+# `Capabilities` and `Transaction` are values of mail.transaction; the engine knows them from here.
 
 
 class Session(Protocol):

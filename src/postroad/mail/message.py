@@ -204,7 +204,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an attempt, or an operator, changes in one recipient's row."""
+    """What an attempt, or an operator, changes in one recipient's row.
+
+    `outcome` None: nothing was tried; state, due and attempts change and the rest stays.
+    """
 
     message: str
     n: int
