@@ -1,0 +1,336 @@
+"""One mail transaction (RFC 5321 3.3), sans I/O: which bytes come next, which reply belongs to whom.
+
+`Exchange` is given replies and answers with bytes; it never waits, reads or
+writes. With PIPELINING (RFC 2920) all commands are one write, else each waits
+for the reply to the one before; the results are the same. `DotStuffer` makes
+the content transparent (RFC 5321 4.5.2) piece by piece.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from postroad.mail.address import Address
+from postroad.mail.message import Body, Envelope, EnvelopeRecipient, Notify
+from postroad.mail.outcome import Fault, Stage, Trouble
+from postroad.mail.reply import Reply
+
+_LONE_DOT = b".\r\n"
+_START_INPUT = 354
+_SERVICE_CLOSING = 421
+
+_DOMAIN = re.compile(r"[\w.-]+|\[[\w.:-]+\]")
+_PARAMETER = re.compile(r"[!-<>-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the peer's last EHLO offered and the engine uses. `size` 0: no limit stated."""
+
+    pipelining: bool = False
+    eight_bit: bool = False
+    smtputf8: bool = False
+    dsn: bool = False
+    size: int = 0
+    rcpt_max: int = 0
+    mail_max: int = 0
+    size_offered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What one mail transaction (RFC 5321 3.3) brought: every reply that came, by stage.
+
+    `rcpts` runs parallel to the recipients sent; None where no reply came. `dot` is
+    the reply to the final dot. `trouble`: what ended the session early, if something did.
+    """
+
+    mail: Reply | None
+    rcpts: tuple[Reply | None, ...]
+    data: Reply | None = None
+    dot: Reply | None = None
+    trouble: Trouble | None = None
+
+
+class Unsendable(Exception):
+    """The message cannot go to this peer at all; nothing was sent. `trouble` says why."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.text)
+        self.trouble = trouble
+
+
+def check(envelope: Envelope, capabilities: Capabilities, size: int) -> None:
+    """Raise Unsendable where the peer's EHLO already says that it cannot take this message."""
+    if 0 < capabilities.size < size:
+        _refuse(Fault.SIZE, f"message of {size} octets; the receiver takes {capabilities.size}")
+    if not capabilities.smtputf8 and needs_smtputf8(envelope):
+        _refuse(Fault.NO_SMTPUTF8, "the receiver does not offer SMTPUTF8")
+    if not capabilities.eight_bit and envelope.body is Body.EIGHT_BIT:
+        _refuse(Fault.NO_8BITMIME, "the receiver does not offer 8BITMIME")
+
+
+def needs_smtputf8(envelope: Envelope) -> bool:
+    """Whether the envelope says so (its headers need it), or an address has a non-ASCII local part."""
+    if envelope.smtputf8:
+        return True
+    if envelope.sender is not None and not envelope.sender.is_ascii:
+        return True
+    return any(not recipient.address.is_ascii for recipient in envelope.recipients)
+
+
+def _refuse(fault: Fault, text: str) -> None:
+    raise Unsendable(Trouble(Stage.MAIL, fault, text))
+
+
+# --- commands --------------------------------------------------------------------
+
+
+def path(address: Address | None) -> str:
+    """The address between angle brackets, local part quoted where it must be (RFC 5321 4.1.2).
+
+    Raises Unsendable when it holds what must never reach a command line.
+    """
+    if address is None:
+        return "<>"
+    if not address.local.isprintable() or not _DOMAIN.fullmatch(address.domain):
+        _refuse(Fault.INTERNAL, "an address not fit for a command")
+    return f"<{address}>"
+
+
+def mail_command(envelope: Envelope, capabilities: Capabilities, size: int) -> bytes:
+    """MAIL with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET, ENVID (RFC 3461) as offered."""
+    parts = ["MAIL FROM:" + path(envelope.sender)]
+    if capabilities.size_offered:
+        parts.append(f"SIZE={size}")
+    if envelope.body is Body.EIGHT_BIT and capabilities.eight_bit:
+        parts.append("BODY=8BITMIME")
+    if needs_smtputf8(envelope):
+        parts.append("SMTPUTF8")
+    if capabilities.dsn and envelope.ret is not None:
+        parts.append(f"RET={envelope.ret}")
+    if capabilities.dsn and envelope.envid is not None:
+        parts.append("ENVID=" + _parameter(envelope.envid))
+    return (" ".join(parts) + "\r\n").encode()
+
+
+def rcpt_command(recipient: EnvelopeRecipient, dsn: bool) -> bytes:
+    """RCPT, with NOTIFY and ORCPT (RFC 3461) when the peer offers DSN."""
+    command = "RCPT TO:" + path(recipient.address)
+    if dsn and recipient.notify is not None:
+        command += " NOTIFY=" + _notify(recipient.notify)
+    if dsn and recipient.orcpt is not None:
+        command += " ORCPT=" + _parameter(recipient.orcpt)
+    return (command + "\r\n").encode()
+
+
+def _notify(notify: Notify) -> str:
+    if not notify:
+        return "NEVER"
+    return ",".join(
+        flag.name or "" for flag in (Notify.SUCCESS, Notify.FAILURE, Notify.DELAY) if flag in notify
+    )
+
+
+def _parameter(value: str) -> str:
+    if not _PARAMETER.fullmatch(value):
+        _refuse(Fault.INTERNAL, "ENVID or ORCPT not fit for a command")
+    return value
+
+
+# --- content ---------------------------------------------------------------------
+
+
+class DotStuffer:
+    """Dot transparency over chunks: knows, across their edges, whether a line has just begun.
+
+    With `dotted` False (no line starts with a dot) chunks pass through uncopied.
+    """
+
+    __slots__ = ("_dotted", "_tail")
+
+    def __init__(self, dotted: bool) -> None:
+        self._dotted = dotted
+        self._tail = b"\r\n"
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The octets to write for this piece of content."""
+        if not chunk:
+            return chunk
+        tail = self._tail
+        self._tail = chunk[-2:] if len(chunk) > 1 else tail[-1:] + chunk
+        if not self._dotted:
+            return chunk
+        stuffed = chunk.replace(b"\n.", b"\n..")
+        if chunk[:1] == b"." and tail[-1:] == b"\n":
+            return b"." + stuffed
+        return stuffed
+
+    def finish(self) -> bytes:
+        """The final dot, after the line end that the content may lack."""
+        return _LONE_DOT if self._tail == b"\r\n" else b"\r\n" + _LONE_DOT
+
+
+def framed(head: bytes, body: bytes, dotted: bool) -> bytes:
+    """A whole small message as it goes over the wire, final dot and all."""
+    content = head + body
+    stuffer = DotStuffer(dotted)
+    return stuffer.feed(content) + stuffer.finish()
+
+
+# --- the transaction ---------------------------------------------------------------
+
+
+class Exchange:
+    """A transaction while it runs.
+
+    Write `begin()`, give every reply to `receive` and write what it answers.
+    When `content_due`, write the content and then call `dot_sent`. Until `done`;
+    then `result` is the transaction, `in_step` says whether the session may go on
+    and `needs_reset` whether RSET must come before the next MAIL.
+
+    Nothing counts as delivered but a 2xx that came after the final dot had left.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_commands",
+        "_data",
+        "_dot",
+        "_dot_sent",
+        "_lone",
+        "_mail",
+        "_next",
+        "_pipelining",
+        "_rcpts",
+        "_reset",
+        "_trouble",
+        "content_due",
+        "done",
+        "in_step",
+    )
+
+    def __init__(
+        self, envelope: Envelope, capabilities: Capabilities, size: int, *, reset: bool = False
+    ) -> None:
+        """Raises Unsendable, before anything was sent, when this message cannot go to this peer."""
+        check(envelope, capabilities, size)
+        dsn = capabilities.dsn
+        commands = [b"RSET\r\n"] if reset else []
+        commands.append(mail_command(envelope, capabilities, size))
+        commands.extend(rcpt_command(recipient, dsn) for recipient in envelope.recipients)
+        commands.append(b"DATA\r\n")
+        self._commands = commands
+        self._pipelining = capabilities.pipelining
+        self._reset = int(reset)
+        self._next = 0
+        self._accepted = 0
+        self._mail: Reply | None = None
+        self._rcpts: list[Reply | None] = [None] * len(envelope.recipients)
+        self._data: Reply | None = None
+        self._dot: Reply | None = None
+        self._trouble: Trouble | None = None
+        self._lone = False
+        self._dot_sent = False
+        self.content_due = False
+        self.done = False
+        self.in_step = True
+
+    @property
+    def stage(self) -> Stage:
+        """Whose reply is awaited; DATA while the content is on its way."""
+        index = self._next - self._reset
+        if index <= 0:
+            return Stage.MAIL
+        if index <= len(self._rcpts):
+            return Stage.RCPT
+        if index == len(self._rcpts) + 1 or self.content_due:
+            return Stage.DATA
+        return Stage.DOT
+
+    @property
+    def needs_reset(self) -> bool:
+        return self._dot is None or self._dot.kind != 2
+
+    @property
+    def result(self) -> Transaction:
+        return Transaction(self._mail, tuple(self._rcpts), self._data, self._dot, self._trouble)
+
+    def begin(self) -> bytes:
+        return b"".join(self._commands) if self._pipelining else self._commands[0]
+
+    def dot_sent(self) -> None:
+        """The final dot was handed to the transport: from here the receiver may own the message."""
+        self.content_due = False
+        self._dot_sent = True
+
+    def fail(self, fault: Fault, text: str) -> None:
+        """The session ended, or must end, in the middle."""
+        self._trouble = Trouble(self.stage, fault, text, self._dot_sent)
+        self.done = True
+        self.in_step = False
+
+    def receive(self, reply: Reply) -> bytes:
+        """Take the next reply in order; what to write now, often nothing."""
+        index = self._next - self._reset
+        if reply.code == _SERVICE_CLOSING:
+            self._store(index, reply)
+            self.done = True
+            self.in_step = False
+            return b""
+        if self.content_due:
+            self._violated("before the end of the message", reply)
+            return b""
+        at_data = index == len(self._rcpts) + 1
+        agreed = reply.code == _START_INPUT if at_data else reply.kind == 2
+        if not agreed and reply.kind < 4:
+            self._violated(f"to {self.stage.upper()}", reply)
+            return b""
+        self._store(index, reply)
+        self._next += 1
+        return self._go_on(index, reply, at_data)
+
+    def _violated(self, where: str, reply: Reply) -> None:
+        self.fail(Fault.PROTOCOL, f"reply out of place, {where}: {reply}"[:300])
+
+    def _store(self, index: int, reply: Reply) -> None:
+        recipients = len(self._rcpts)
+        if index < 0:
+            # The reply to RSET says nothing about this message, but for its 421.
+            if reply.code == _SERVICE_CLOSING:
+                self._mail = reply
+        elif index == 0:
+            self._mail = reply
+        elif index <= recipients:
+            self._rcpts[index - 1] = reply
+            self._accepted += reply.kind == 2
+        elif index == recipients + 1:
+            self._data = reply
+        elif not self._lone:
+            self._dot = reply
+
+    def _go_on(self, index: int, reply: Reply, at_data: bool) -> bytes:
+        """What follows from a reply that was in its place."""
+        recipients = len(self._rcpts)
+        if index > recipients + 1:
+            self.done = True
+        elif at_data and reply.kind == 3:
+            return self._start_content()
+        elif at_data:
+            self.done = True
+        elif not self._pipelining:
+            if (index == 0 and reply.kind != 2) or (index == recipients and not self._accepted):
+                self.done = True
+            else:
+                return self._commands[self._next]
+        return b""
+
+    def _start_content(self) -> bytes:
+        if self._accepted and self._mail is not None and self._mail.kind == 2:
+            self.content_due = True
+            return b""
+        # RFC 2920 3.1: DATA was pipelined and accepted although nobody is there to
+        # receive: end it at once, and whatever the reply, nothing was delivered.
+        self._lone = True
+        return _LONE_DOT
