@@ -250,6 +250,11 @@ class Exchange:
         return Stage.DOT
 
     @property
+    def answered(self) -> int:
+        """How many recipients have had their reply."""
+        return min(max(self._next - self._reset - 1, 0), len(self._rcpts))
+
+    @property
     def needs_reset(self) -> bool:
         return self._dot is None or self._dot.kind != 2
 
