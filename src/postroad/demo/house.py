@@ -1,4 +1,4 @@
-"""What the demonstration's daemon needs, in a temporary directory: certificate, account, key, configuration."""
+"""What the demonstration's daemon needs, in a directory: certificate, account, key, configuration."""
 
 from __future__ import annotations
 
