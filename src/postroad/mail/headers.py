@@ -1,4 +1,4 @@
-"""Header fields as octets: found, counted and read, never parsed and written again (RFC 5322 2.2).
+"""Header fields as octets: found, counted and completed, never parsed and written again (RFC 5322 2.2).
 
 A field is a line "name:" with the folded lines that follow it. Names are compared
 in lower case; white space before the colon (RFC 5322 4.5) is tolerated. A line
@@ -9,12 +9,38 @@ takes it; what we are given inside a head is kept to the octet all the same.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
+from postroad.mail.address import Address, normalise_domain
+from postroad.mail.mailboxes import scan
+from postroad.mail.message import Instant, Peer
+
 CRLF = b"\r\n"
+# Dropped from every submission: who got a blind copy is nobody's business, the
+# return path is the last hop's to write (RFC 5321 4.4), and a length is soon wrong.
+DROPPED = frozenset((b"bcc", b"resent-bcc", b"return-path", b"content-length"))
+
 _BLOCK = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
 _LAST_LINE = re.compile(rb"[!-9;-~]++[ \t]*+:[^\n]*+\Z|[ \t][^\n]*+\Z")
 _FIELD = re.compile(rb"([!-9;-~]*+)([ \t]*+:)?[^\n]*+(?:\n|\Z)(?:[ \t][^\n]*+(?:\n|\Z))*+")
+_COLON = re.compile(rb"[ \t]*+:")
+# One ASCII address, bare or behind a plain or quoted name: nine of ten From fields.
+_USUAL_FROM = re.compile(
+    rb"""[ \t]*+(?:"[^"\\]*+"|[A-Za-z0-9!\#$%&'*+/=?^_`{|}~.\- \t]*+(?=<))?[ \t]*+
+    (<)?[A-Za-z0-9!\#$%&'*+/=?^_`{|}~.-]++@([A-Za-z0-9.-]++)(?(1)>)[ \t\r\n]*+""",
+    re.VERBOSE,
+)
+_COMPLETABLE = re.compile(rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]++")
+_UNFIT_HELO = re.compile(r"[^A-Za-z0-9._:\[\]-]")
+_UNFIT_COMMENT = re.compile(r"[^ !-'*-\[\]-~]")
+_UNPRINTABLE = re.compile(r"[^!-~]")
+_NUMERIC = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Field(NamedTuple):
@@ -25,6 +51,24 @@ class Field(NamedTuple):
 
     name: bytes
     raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What completing a head needs to know beside the head.
+
+    `date` is the arrival as `rfc5322_date` gives it; `recipient` is named in
+    Received when the message has a single one, else None; `origin` completes a
+    From address without a domain.
+    """
+
+    peer: Peer
+    hostname: str
+    id: str
+    date: str
+    sender: Address | None
+    origin: str
+    recipient: Address | None = None
 
 
 def split(content: bytes) -> tuple[bytes, bytes]:
@@ -38,7 +82,7 @@ def split(content: bytes) -> tuple[bytes, bytes]:
     end = match.end() if match is not None else 0
     if content.startswith(CRLF, end):
         end += 2
-    elif (last := _LAST_LINE.match(content, end)) is not None:
+    elif (last := _LAST_LINE.match(content, end)) is not None and (end or last[0][0] not in b" \t"):
         end = last.end()
     return content[:end], content[end:]
 
@@ -46,15 +90,170 @@ def split(content: bytes) -> tuple[bytes, bytes]:
 def fields(head: bytes) -> list[Field]:
     """Every field in order; joined, their `raw` are the head without its empty line."""
     end = len(head)
-    if head.endswith(b"\r\n\r\n"):
+    if head == CRLF or head.endswith(b"\r\n\r\n"):
         end -= 2
-    elif head == CRLF:
-        end = 0
     found = []
     position = 0
-    while position < end:
-        match = _FIELD.match(head, position, end)
-        assert match is not None
+    while position < end and (match := _FIELD.match(head, position, end)) is not None:
         found.append(Field(match[1].lower() if match[2] else b"", match[0]))
         position = match.end()
     return found
+
+
+def count_received(head: bytes) -> int:
+    """How many hops the message has behind it (RFC 5321 6.3)."""
+    return sum(1 for _ in _places(_lines(head), b"received"))
+
+
+def value(head: bytes, name: bytes) -> bytes | None:
+    """What follows the colon of the first field of this lower-case name, folding included, CRLF not."""
+    place = next(_places(_lines(head), name), None)
+    if place is None:
+        return None
+    found = _FIELD.match(head, place)
+    return None if found is None else found[0].partition(b":")[2].removesuffix(CRLF)
+
+
+def from_domain(head: bytes) -> str | None:
+    """The domain of the first mailbox of the first From field, as A-labels; None where there is none."""
+    text = value(head, b"from")
+    if text is None:
+        return None
+    usual = _USUAL_FROM.fullmatch(text)
+    if usual is not None:
+        domain = usual[2]
+    else:
+        mailboxes = scan(text)
+        domain = mailboxes[0].spec.rpartition(b"@")[2] if mailboxes else b""
+    try:
+        return normalise_domain(domain.decode())
+    except ValueError:
+        return None
+
+
+def message_id(head: bytes) -> str:
+    """The first Message-ID in printable ASCII, at most 250 characters; empty where there is none."""
+    text = value(head, b"message-id")
+    return "" if text is None else _UNPRINTABLE.sub("", text.decode("latin-1"))[:250]
+
+
+def complete(head: bytes, facts: Completion) -> bytes:
+    """The final head: Received and what was missing on top, `DROPPED` gone, all else byte for byte.
+
+    Adds Date and Message-ID, or Resent-Date and Resent-Message-ID to a resent message
+    (RFC 5322 3.6.6), From where there is none, and the empty line. An address without
+    a domain in From gets `facts.origin`. The result can be 8-bit where the head was
+    not: when From is made from an internationalised sender.
+    """
+    lines = _lines(head)
+    added = [received(facts), *_missing(lines, facts)]
+    if any(next(_places(lines, name), None) is not None for name in DROPPED):
+        head = _without(head, DROPPED)
+    place = next(_places(_lines(head), b"from"), None)
+    if place is not None:
+        head = _with_origin(head, place, facts.origin)
+    return b"".join((*added, head, _ending(head)))
+
+
+def received(facts: Completion) -> bytes:
+    """The trace field (RFC 5321 4.4, RFC 3848), folded, with nothing in it that a client could smuggle."""
+    peer = facts.peer
+    lines = [_from_clause(peer, facts.hostname)]
+    if peer.tls:
+        lines.append(f"(using {_UNFIT_COMMENT.sub('', peer.tls)[:200]})")
+    if _is_numeric(peer.address):
+        lines.append(
+            f"by {facts.hostname} (Postroad) with {_UNPRINTABLE.sub('', peer.protocol)} id {facts.id}"
+        )
+    else:
+        lines.append(f"id {facts.id}")
+    recipient = facts.recipient
+    if recipient is not None and recipient.is_ascii:
+        lines.append(f"for <{recipient}>")
+    return f"Received: {_FOLD.join(lines)}; {facts.date}\r\n".encode("ascii")
+
+
+def rfc5322_date(instant: Instant) -> str:
+    """A Date in UTC: "Mon, 23 Nov 2026 01:15:12 +0000"."""
+    return _date(int(instant))
+
+
+@lru_cache(maxsize=8)
+def _date(second: int) -> str:
+    # strftime would speak the locale's language.
+    at = datetime.fromtimestamp(second, UTC)
+    day, month = _DAYS[at.weekday()], _MONTHS[at.month - 1]
+    return f"{day}, {at.day:02} {month} {at.year:04} {at:%H:%M:%S} +0000"
+
+
+_FOLD = "\r\n\t"
+
+
+def _lines(head: bytes) -> bytes:
+    """Lower-case, each line behind a line end: names are found by bytes.find, 10 times a regex's speed."""
+    return b"\n" + head.lower()
+
+
+def _places(lines: bytes, name: bytes) -> Iterator[int]:
+    """Where in the head the fields of this name start."""
+    mark = b"\n" + name
+    place = lines.find(mark)
+    while place >= 0:
+        if _COLON.match(lines, place + len(mark)) is not None:
+            yield place
+        place = lines.find(mark, place + 1)
+
+
+def _has(lines: bytes, name: bytes) -> bool:
+    return next(_places(lines, name), None) is not None
+
+
+def _without(head: bytes, names: frozenset[bytes]) -> bytes:
+    found = fields(head)
+    kept = b"".join(field.raw for field in found if field.name not in names)
+    return kept + head[sum(len(field.raw) for field in found) :]
+
+
+def _missing(lines: bytes, facts: Completion) -> list[bytes]:
+    resent = b"\nresent-" in lines
+    prefix, shown = (b"resent-", "Resent-") if resent else (b"", "")
+    added = []
+    if not _has(lines, prefix + b"date"):
+        added.append(f"{shown}Date: {facts.date}\r\n")
+    if not _has(lines, prefix + b"message-id"):
+        added.append(f"{shown}Message-ID: <{facts.id}@{facts.hostname}>\r\n")
+    for name in ("From",) if not resent else ("Resent-From", "From"):
+        if not _has(lines, name.lower().encode()):
+            added.append(f"{name}: {facts.sender or f'MAILER-DAEMON@{facts.hostname}'}\r\n")
+    return [line.encode() for line in added]
+
+
+def _with_origin(head: bytes, place: int, origin: str) -> bytes:
+    """The head with "@origin" behind every address of the From field at `place` that has no domain."""
+    found = _FIELD.match(head, place)
+    assert found is not None
+    name, colon, text = found[0].partition(b":")
+    if _USUAL_FROM.fullmatch(text):
+        return head
+    for mailbox in reversed(scan(text)):
+        if _COMPLETABLE.fullmatch(mailbox.spec):
+            text = text[: mailbox.end] + b"@" + origin.encode("ascii") + text[mailbox.end :]
+    return head[:place] + name + colon + text + head[found.end() :]
+
+
+def _ending(head: bytes) -> bytes:
+    """What the head lacks of its last line end and the empty line."""
+    if head.endswith(b"\r\n\r\n") or head == CRLF:
+        return b""
+    return CRLF if not head or head.endswith(CRLF) else CRLF + CRLF
+
+
+def _from_clause(peer: Peer, hostname: str) -> str:
+    if not _is_numeric(peer.address):
+        return f"by {hostname} (Postroad, from {_UNFIT_COMMENT.sub('', peer.address)[:200]})"
+    literal = f"[IPv6:{peer.address}]" if ":" in peer.address else f"[{peer.address}]"
+    return f"from {_UNFIT_HELO.sub('', peer.helo)[:255] or 'unknown'} ({literal})"
+
+
+def _is_numeric(address: str) -> bool:
+    return _NUMERIC.fullmatch(address) is not None
