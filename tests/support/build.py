@@ -87,10 +87,11 @@ def content(head: bytes = HEAD, body: bytes | StagedBody = BODY) -> Content:
     return Content(head, body, dotted=dotted, eight_bit=eight_bit)
 
 
-def record(number: int = 1, *, content: Content = content(), **fields: Any) -> Record:
+def record(number: int = 1, body: bytes | StagedBody = BODY, **fields: Any) -> Record:
     """What the spool is given for a message with one recipient; `fields` are the message's."""
-    owner = message(number, size=content.size, **fields)
-    return Record(owner, (recipient(owner),), content)
+    octets = content(fields.pop("head", HEAD), body)
+    owner = message(number, size=octets.size, dotted=octets.dotted, **fields)
+    return Record(owner, (recipient(owner),), octets)
 
 
 def delivery(owner: Message | None = None, *recipients: Recipient) -> Delivery:

@@ -1,0 +1,246 @@
+"""`Queue` in dictionaries; the same contract as the index (tests/contracts/test_queue.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+
+from postroad.mail.address import Address, AddressError, parse_address
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Change, Delivery, Instant, Message, Notify, Recipient
+from postroad.mail.outcome import Outcome
+from postroad.mail.routing import Hop
+from postroad.ports import Finished, HopDue, QueueFilter, StorageBroken, StorageFull
+
+Notice = tuple[Message, Sequence[Recipient]]
+Key = tuple[str, int]
+
+
+class MemoryQueue:
+    """`full` and `broken` make changes fail; `messages` and `rows` are there to be looked at."""
+
+    def __init__(self) -> None:
+        self.messages: dict[str, Message] = {}
+        self.rows: dict[Key, Recipient] = {}
+        self.full = False
+        self.broken = False
+
+    # --- changes -------------------------------------------------------------
+
+    async def add(self, message: Message, recipients: Sequence[Recipient]) -> None:
+        self._check()
+        self._insert(message, recipients)
+
+    async def claim(self, hop: Hop, now: Instant, limit: int, until: Instant) -> list[Delivery]:
+        self._check()
+        due = [row for row in self._waiting(hop) if row.due <= now]
+        return self._activate(sorted(due, key=self._urgency), limit, until)
+
+    async def claim_all(self, hop: Hop, limit: int) -> list[Delivery]:
+        self._check()
+        return self._activate(sorted(self._waiting(hop), key=self._urgency), limit, None)
+
+    async def expired(self, now: Instant, limit: int) -> list[Delivery]:
+        self._check()
+        late = [row for row in self._waiting() if self.messages[row.message].expires_at <= now]
+        late.sort(key=lambda row: (self.messages[row.message].expires_at, row.message, row.n))
+        return self._activate(late, limit, None)
+
+    def record(self, changes: Sequence[Change]) -> Awaitable[list[Finished]]:
+        answer = asyncio.get_running_loop().create_future()
+        try:
+            answer.set_result(self._apply(changes, lambda state: state is State.ACTIVE))
+        except (StorageFull, StorageBroken) as error:
+            answer.set_exception(error)
+        return answer
+
+    async def requeue(self, changes: Sequence[Change]) -> None:
+        self._apply(changes, lambda state: state is State.ACTIVE)
+
+    async def change(self, changes: Sequence[Change]) -> list[Finished]:
+        return self._apply(changes, lambda state: state in (State.WAITING, State.HELD))
+
+    async def defer_hop(self, hop: Hop, outcome: Outcome, due: Instant, now: Instant) -> int:
+        self._check()
+        rows = [row for row in self._waiting(hop) if row.due <= now]
+        for row in rows:
+            self._store(replace(row, due=due, last=outcome))
+        return len(rows)
+
+    async def settle(self, message: str, notice: Notice | None) -> None:
+        self._check()
+        if message not in self.messages:
+            return
+        if any(row.state.is_open for row in self._of(message)):
+            raise ValueError(f"{message} has open recipients")
+        if notice is not None:
+            self._insert(*notice)
+        self._remove(message)
+
+    async def warned(self, message: str, notice: Notice | None) -> None:
+        self._check()
+        owner = self.messages.get(message)
+        if owner is None or owner.warn_at is None:
+            return
+        if notice is not None:
+            self._insert(*notice)
+        self.messages[message] = replace(owner, warn_at=None)
+        for row in self._of(message):
+            if row.state.is_open:
+                self._store(replace(row, warned=True))
+
+    async def restart(self) -> tuple[int, int, int]:
+        claimed = [row for row in self.rows.values() if row.state is State.ACTIVE]
+        for row in claimed:
+            self._store(replace(row, state=State.WAITING))
+        recipients = sum(row.state.is_open for row in self.rows.values())
+        return len(self.messages), recipients, len(claimed)
+
+    # --- looks ---------------------------------------------------------------
+
+    async def hops(self) -> list[HopDue]:
+        earliest: dict[Hop, Instant] = {}
+        for row in self._waiting():
+            earliest[row.hop] = min(row.due, earliest.get(row.hop, row.due))
+        return [HopDue(hop, due) for hop, due in earliest.items()]
+
+    async def next_due(self, hop: Hop) -> Instant | None:
+        return min((row.due for row in self._waiting(hop)), default=None)
+
+    async def delayed(self, now: Instant, limit: int) -> list[Finished]:
+        late = [m for m in self.messages.values() if m.warn_at is not None and m.warn_at <= now]
+        late.sort(key=lambda m: (m.warn_at or 0.0, m.id))
+        found = [Finished(m, tuple(row for row in self._of(m.id) if row.state.is_open)) for m in late]
+        return [each for each in found if each.recipients][:limit]
+
+    async def unsettled(self, limit: int) -> list[Finished]:
+        found = [self._finished(id) for id in sorted(self.messages)]
+        return [each for each in found if each is not None][:limit]
+
+    async def find(self, id: str) -> Finished | None:
+        message = self.messages.get(id.upper())
+        return None if message is None else Finished(message, tuple(self._of(message.id)))
+
+    async def select(
+        self, filter: QueueFilter, limit: int, after: Key | None = None
+    ) -> list[tuple[Message, Recipient]]:
+        rows = [self.rows[key] for key in sorted(self.rows) if after is None or key > after]
+        pairs = [(self.messages[row.message], row) for row in rows if row.state.is_open]
+        return [pair for pair in pairs if _wanted(filter, *pair)][:limit]
+
+    async def counts(self) -> dict[str, int]:
+        states = [row.state for row in self.rows.values()]
+        counted = {state.name.lower(): states.count(state) for state in State if state.is_open}
+        return {**counted, "messages": len(self.messages)}
+
+    # --- pieces --------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self.broken:
+            raise StorageBroken("the index of the test is broken")
+        if self.full:
+            raise StorageFull("the disk of the test is full")
+
+    def _insert(self, message: Message, recipients: Sequence[Recipient]) -> None:
+        if message.id in self.messages:
+            raise ValueError(f"{message.id} is queued already")
+        self.messages[message.id] = message
+        for row in recipients:
+            self._store(row)
+
+    def _store(self, row: Recipient) -> None:
+        self.rows[row.message, row.n] = row
+
+    def _remove(self, id: str) -> None:
+        del self.messages[id]
+        for row in self._of(id):
+            del self.rows[row.message, row.n]
+
+    def _of(self, id: str) -> list[Recipient]:
+        return [self.rows[key] for key in sorted(self.rows) if key[0] == id]
+
+    def _waiting(self, hop: Hop | None = None) -> list[Recipient]:
+        return [row for row in self.rows.values() if row.state is State.WAITING and hop in (None, row.hop)]
+
+    def _urgency(self, row: Recipient) -> tuple[int, Instant, str, int]:
+        return self.messages[row.message].lane, row.due, row.message, row.n
+
+    def _activate(self, rows: Iterable[Recipient], limit: int, until: Instant | None) -> list[Delivery]:
+        grouped: dict[tuple[str, Hop], list[Recipient]] = {}
+        for row in list(rows)[:limit]:
+            claimed = replace(row, state=State.ACTIVE)
+            if until is not None:
+                claimed = replace(claimed, attempts=row.attempts + 1, due=until)
+            self._store(claimed)
+            grouped.setdefault((row.message, row.hop), []).append(claimed)
+        return [Delivery(self.messages[id], tuple(claimed), hop) for (id, hop), claimed in grouped.items()]
+
+    def _apply(self, changes: Sequence[Change], allowed: Callable[[State], bool]) -> list[Finished]:
+        self._check()
+        touched: dict[str, None] = {}
+        for change in changes:
+            row = self.rows.get((change.message, change.n))
+            if row is not None and allowed(row.state):
+                self._store(_changed(row, change))
+                touched[change.message] = None
+        return [each for each in map(self._conclude, touched) if each is not None]
+
+    def _conclude(self, id: str) -> Finished | None:
+        finished = self._finished(id)
+        if finished is None or not all(map(_silent, finished.recipients)):
+            return finished
+        self._remove(id)
+        return Finished(finished.message, ())
+
+    def _finished(self, id: str) -> Finished | None:
+        rows = self._of(id)
+        if any(row.state.is_open for row in rows):
+            return None
+        return Finished(self.messages[id], tuple(rows))
+
+
+def _changed(row: Recipient, change: Change) -> Recipient:
+    moved = replace(row, state=change.state, due=change.due, attempts=change.attempts)
+    if change.outcome is None:
+        return moved
+    return replace(
+        moved,
+        last=change.outcome,
+        last_attempt_at=change.at,
+        first_greylisted=change.first_greylisted,
+        hints_used=change.hints_used,
+    )
+
+
+def _silent(row: Recipient) -> bool:
+    """Nobody is to be told of this final recipient."""
+    asked = row.notify is not None and Notify.SUCCESS in row.notify
+    return row.state in (State.DELIVERED, State.CANCELLED) and not asked
+
+
+def _wanted(filter: QueueFilter, message: Message, row: Recipient) -> bool:
+    return all(
+        (
+            not filter.ids or message.id in [id.upper() for id in filter.ids],
+            filter.to is None or _same(row.address, filter.to),
+            filter.sender is None or _same(message.sender, filter.sender),
+            filter.domain is None or row.address.domain == filter.domain.lower(),
+            filter.state is None or row.state.name.lower() == filter.state,
+            filter.older_than is None or message.received_at < filter.older_than,
+        )
+    )
+
+
+def _same(address: Address | None, text: str) -> bool:
+    """Addresses match without regard to case; "" and "<>" are the null sender."""
+    if text in ("", "<>"):
+        return address is None
+    try:
+        other = parse_address(text, smtputf8=True)
+    except AddressError:
+        return False
+    return address is not None and (address.local.lower(), address.domain) == (
+        other.local.lower(),
+        other.domain,
+    )

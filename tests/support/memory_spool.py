@@ -1,0 +1,98 @@
+"""`Spool` in a dictionary; the same contract as the segments (tests/contracts/test_spool.py)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from postroad.mail.message import Location, StagedBody
+from postroad.ports import DamagedRecord, Record, StorageBroken, StorageFull
+
+CHUNK = 256 * 1024
+# What the segments keep of a record besides its content, about.
+OVERHEAD = 300
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStored:
+    """`Stored`: a staged body is given in chunks, as the real one does."""
+
+    head: bytes
+    octets: bytes
+    staged: bool
+
+    @property
+    def body(self) -> bytes | None:
+        return None if self.staged else self.octets
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.octets), CHUNK):
+            yield self.octets[start : start + CHUNK]
+
+
+class MemoryBody:
+    """`BodyFile` in memory."""
+
+    def __init__(self, spool: MemorySpool, id: str) -> None:
+        self._spool = spool
+        self._octets = bytearray()
+        self._name = f"stage/{id}"
+
+    async def write(self, chunk: bytes) -> None:
+        self._spool.check()
+        self._octets += chunk
+
+    def finish(self, relaxed_hash: bytes) -> StagedBody:
+        octets = bytes(self._octets)
+        self._spool.staged[self._name] = octets
+        return StagedBody(self._name, len(octets), zlib.crc32(octets), relaxed_hash)
+
+    def discard(self) -> None:
+        self._spool.staged.pop(self._name, None)
+
+
+class MemorySpool:
+    """`full` and `broken` make the next writes fail; `records` and `released` are there to be looked at."""
+
+    def __init__(self) -> None:
+        self.records: dict[Location, Record] = {}
+        self.released: list[Location] = []
+        self.staged: dict[str, bytes] = {}
+        self.bodies: dict[Location, bytes] = {}
+        self.full = False
+        self.broken = False
+        self._end = 0
+
+    def check(self) -> None:
+        if self.broken:
+            raise StorageBroken("the disk of the test is broken")
+        if self.full:
+            raise StorageFull("the disk of the test is full")
+
+    async def append(self, record: Record) -> Location:
+        self.check()
+        body = record.content.body
+        location = Location(1, self._end, OVERHEAD + record.content.size)
+        if isinstance(body, StagedBody):
+            self.bodies[location] = self.staged.pop(body.name)
+        self._end += location.length
+        self.records[location] = record
+        return location
+
+    def stage(self, id: str) -> MemoryBody:
+        return MemoryBody(self, id)
+
+    async def read(self, location: Location) -> MemoryStored:
+        record = self.records.get(location)
+        if record is None:
+            raise DamagedRecord(f"nothing lies at {location}")
+        body = record.content.body
+        if isinstance(body, StagedBody):
+            return MemoryStored(record.content.head, self.bodies[location], staged=True)
+        return MemoryStored(record.content.head, body, staged=False)
+
+    def release(self, location: Location) -> None:
+        self.records.pop(location)
+        self.bodies.pop(location, None)
+        self.released.append(location)
