@@ -1,8 +1,14 @@
-"""SMTP replies as values (RFC 5321 4.2, RFC 2034 enhanced codes)."""
+"""SMTP replies as values, and the parser that makes them (RFC 5321 4.2, RFC 2034 enhanced codes)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+MAX_LINE = 2048
+MAX_LINES = 100
+MAX_TEXT = 4096
+MAX_QUOTED = 200
+_SEPARATORS = (b" ", b"-", b"\r", b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +33,116 @@ class Reply:
 
     def __str__(self) -> str:
         return " ".join(part for part in (str(self.code), self.enhanced or "", self.text) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolViolation:
+    """What a peer said that is no SMTP reply: why, and a printable piece of it, together `text`."""
+
+    text: str
+
+
+class ReplyParser:
+    """Octets to replies, however they are cut (RFC 5321 4.2.1).
+
+    `feed` answers the replies that are complete. The first thing that is no reply
+    sets `violation`, and nothing is read any more; replies before it were answered,
+    since a 250 is true whatever follows it. Memory is bounded by the limits above.
+    """
+
+    __slots__ = ("_buffer", "_code", "_enhanced", "_kept", "_lines", "_number", "violation")
+
+    def __init__(self) -> None:
+        self.violation: ProtocolViolation | None = None
+        self._buffer = b""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._code = b""
+        self._enhanced: str | None = None
+        self._lines: list[str] = []
+        self._number = 0
+        self._kept = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of a reply has been heard."""
+        return bool(self._buffer or self._number)
+
+    def feed(self, data: bytes) -> list[Reply]:
+        replies: list[Reply] = []
+        if self.violation is not None:
+            return replies
+        if self._buffer:
+            data = self._buffer + data
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            reply = self._line(data[start:end])
+            if reply is not None:
+                replies.append(reply)
+            elif self.violation is not None:
+                return replies
+            start = end + 1
+        self._buffer = data[start:]
+        if len(self._buffer) > MAX_LINE:
+            self._violate("a reply line without end", self._buffer)
+        return replies
+
+    def _line(self, line: bytes) -> Reply | None:
+        """One line without its LF: the reply that it ends, if it does."""
+        why = self._wrong_with(line)
+        if why is not None:
+            self._violate(why, line)
+            return None
+        self._number += 1
+        self._code = line[:3]
+        self._keep(line[4:])
+        if line[3:4] == b"-":
+            return None
+        reply = Reply(int(self._code), tuple(self._lines), self._enhanced)
+        self._begin()
+        return reply
+
+    def _wrong_with(self, line: bytes) -> str | None:
+        code = line[:3]
+        if not (b"200" <= code < b"600" and code.isdigit() and len(code) == 3 and line[3:4] in _SEPARATORS):
+            return "not a reply"
+        if len(line) > MAX_LINE:
+            return "a reply line too long"
+        if self._number and code != self._code:
+            return f"code changed from {self._code.decode()} within a reply"
+        if self._number == MAX_LINES:
+            return "a reply of too many lines"
+        return None
+
+    def _keep(self, octets: bytes) -> None:
+        text = octets.decode("utf-8", "backslashreplace").rstrip()
+        if not text.isprintable():
+            text = printable(text)
+        status = _enhanced_code(text, self._code)
+        if status is not None and self._enhanced in (None, status):
+            self._enhanced = status
+            text = text[len(status) + 1 :].lstrip()
+        self._lines.append(text[: MAX_TEXT - self._kept])
+        self._kept += len(self._lines[-1])
+
+    def _violate(self, why: str, said: bytes) -> None:
+        quoted = printable(said[:MAX_QUOTED].decode("utf-8", "backslashreplace").rstrip())[:MAX_QUOTED]
+        self.violation = ProtocolViolation(f"{why}: {quoted}")
+        self._buffer = b""
+
+
+def printable(text: str) -> str:
+    """The text with "?" for every character that is not printable; fit for logs and headers."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _enhanced_code(text: str, code: bytes) -> str | None:
+    """The RFC 3463 code that begins the text, when its class is the reply's."""
+    if text[1:2] != "." or text[0] != chr(code[0]):
+        return None
+    status = text.partition(" ")[0]
+    parts = status.split(".")
+    if len(parts) == 3 and all(part.isdecimal() and part.isascii() and len(part) <= 3 for part in parts):
+        return status
+    return None
