@@ -1,0 +1,255 @@
+"""Events as log entries: level, name, and flat fields with stable keys, free of control characters.
+
+The keys are the names of the fields in `mail.events`; a peer's fields stand beside
+the event's, an Instant is written as RFC 3339 in UTC, and an attempt is one entry
+for each of its recipients.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields as dataclass_fields
+from typing import Any, NamedTuple
+
+from postroad.mail.events import (
+    DoubleBounce,
+    Event,
+    HopDeferred,
+    HopFailed,
+    InternalError,
+    LoggedIn,
+    LoginFailed,
+    Recovered,
+    Reloaded,
+    SessionEnded,
+    SitePaused,
+    StorageTrouble,
+    Tried,
+)
+from postroad.mail.message import Attempt, Instant, Peer
+from postroad.mail.outcome import Kind, Outcome, Reason
+
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
+LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
+LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
+
+# What can end a line, move a cursor, hide or reorder text: C0, DEL, C1, the soft hyphen, line
+# and paragraph separators, bidirectional and invisible format characters, half surrogate pairs.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def clean(text: str) -> str:
+    r"""The text with every control, separator and format character as \xNN, \uNNNN or \UNNNNNNNN."""
+    return text if text.isprintable() else _UNSAFE.sub(_escape, text)
+
+
+class Stamp:
+    """RFC 3339 in UTC with milliseconds; the part that changes once a second is kept."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, instant: Instant) -> str:
+        milliseconds = int(instant * 1000)
+        second = milliseconds // 1000
+        if second != self._second:
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        return f"{self._text}.{milliseconds % 1000:03d}Z"
+
+
+def rfc3339(instant: Instant) -> str:
+    """Whole seconds, UTC: "2026-11-23T01:02:03Z"."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(instant))
+
+
+class Entry(NamedTuple):
+    """One line of the log before it has a format."""
+
+    level: int
+    name: str
+    fields: dict[str, Any]
+
+
+def entries(event: Event, least: int) -> Iterator[Entry]:
+    """The entries of an event at or above `least`."""
+    if isinstance(event, Tried):
+        yield from tried(event, least)
+        return
+    level = level_of(event)
+    if level >= least:
+        kind = type(event)
+        yield Entry(level, name_of(kind), flatten(event))
+
+
+_LEVELS: dict[type, int] = {
+    LoggedIn: DEBUG,
+    SessionEnded: DEBUG,
+    LoginFailed: WARNING,
+    HopDeferred: WARNING,
+    HopFailed: WARNING,
+    SitePaused: WARNING,
+    DoubleBounce: WARNING,
+    InternalError: ERROR,
+    StorageTrouble: ERROR,
+}
+
+
+def level_of(event: Event) -> int:
+    """How much an event asks for a person's attention."""
+    if isinstance(event, Reloaded):
+        return ERROR if event.problems else INFO
+    if isinstance(event, Recovered):
+        return WARNING if event.ambiguous else INFO
+    if isinstance(event, SessionEnded) and event.how == "limit":
+        return WARNING
+    return _LEVELS.get(type(event), INFO)
+
+
+def level_of_outcome(outcome: Outcome) -> int:
+    """Mail that will not arrive, or may arrive twice, is worth a warning; waiting is routine."""
+    failed = outcome.kind is Kind.FAILED or outcome.reason is Reason.AMBIGUOUS
+    return WARNING if failed else INFO
+
+
+_names: dict[type, str] = {}
+
+
+def name_of(kind: type) -> str:
+    """The class's name in kebab case: HopDeferred -> hop-deferred."""
+    name = _names.get(kind)
+    if name is None:
+        name = _names[kind] = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
+    return name
+
+
+# --- one event, flat -----------------------------------------------------------
+
+
+def flatten(event: Event) -> dict[str, Any]:
+    """The fields of an event that is not an attempt."""
+    flat: dict[str, Any] = {}
+    peer: dict[str, Any] = {}
+    for key, convert in _plan(type(event)):
+        value = getattr(event, key)
+        if convert is None:
+            flat[key] = value
+        elif convert is _peer:
+            peer = _peer(value)
+        else:
+            flat[key] = convert(value)
+    # The event's own words (the login that was tried) win over the session's, and come first.
+    return flat | peer | flat if peer else flat
+
+
+def _peer(peer: Peer) -> dict[str, Any]:
+    tls, login, method = peer.tls, peer.login, peer.method
+    return {
+        "peer": clean(peer.address),
+        "port": peer.port,
+        "helo": clean(peer.helo),
+        "protocol": clean(peer.protocol),
+        "tls": tls and clean(tls),
+        "login": login and clean(login),
+        "method": method and clean(method),
+    }
+
+
+def _texts(values: tuple[str, ...]) -> list[str]:
+    return [clean(value) for value in values]
+
+
+def _lines(trace: str) -> list[str]:
+    return [clean(line) for line in trace.splitlines()]
+
+
+_Convert = Callable[[Any], Any] | None
+
+# By annotation, so that a new event needs nothing here.
+_CONVERT: dict[str, _Convert] = {
+    "str": clean,
+    "tuple[str, ...]": _texts,
+    "Instant": rfc3339,
+    "Peer": _peer,
+    "int": None,
+    "int | None": None,
+}
+
+_plans: dict[type, tuple[tuple[str, _Convert], ...]] = {}
+
+
+def _plan(kind: type) -> tuple[tuple[str, _Convert], ...]:
+    plan = _plans.get(kind)
+    if plan is None:
+        plan = _plans[kind] = tuple(
+            (f.name, _lines if f.name == "trace" else _CONVERT[str(f.type)]) for f in dataclass_fields(kind)
+        )
+    return plan
+
+
+# --- attempts ------------------------------------------------------------------
+
+STATUS = {Kind.DELIVERED: "sent", Kind.DEFERRED: "deferred", Kind.FAILED: "failed"}
+
+
+def tried(event: Tried, least: int) -> Iterator[Entry]:
+    """One entry a recipient."""
+    attempt = event.attempt
+    delivery, tls = attempt.delivery, attempt.tls
+    relay = None if attempt.endpoint is None else clean(str(attempt.endpoint))
+    spent = delays(attempt)
+    session = None if tls is None else clean(f"{tls.version} {tls.cipher}")
+    delay = round(max(0.0, attempt.finished - delivery.message.received_at), 3)
+    rows = zip(delivery.recipients, attempt.outcomes, event.next_due, strict=True)
+    for recipient, outcome, due in rows:
+        level = level_of_outcome(outcome)
+        if level < least:
+            continue
+        yield Entry(
+            level,
+            "tried",
+            {
+                "id": delivery.message.id,
+                "to": clean(str(recipient.address)),
+                "hop": clean(str(delivery.hop)),
+                "relay": relay,
+                "status": STATUS[outcome.kind],
+                "dsn": outcome.status,
+                "reply": said(outcome),
+                "delay": delay,
+                "delays": spent,
+                "attempts": recipient.attempts,
+                "next": None if due is None else rfc3339(due),
+                "reason": outcome.reason.value,
+                "tls": session,
+                "verified": None if tls is None else tls.verified,
+            },
+        )
+
+
+def said(outcome: Outcome) -> str:
+    """What the receiver said where it said something, else what went wrong."""
+    return clean(outcome.text if outcome.reply is None else str(outcome.reply))
+
+
+def delays(attempt: Attempt) -> list[float]:
+    """Seconds, as Postfix divides them: before the queue, in it, to connect, to transmit.
+
+    What passes before a message is in the queue is not measured apart: 0.
+    """
+    queued = attempt.started - attempt.delivery.message.received_at
+    sending = attempt.finished - attempt.started - attempt.connected
+    return [0.0, *(round(max(0.0, part), 3) for part in (queued, attempt.connected, sending))]
