@@ -99,7 +99,9 @@ def ask(
                 while line := answers.readline(MAX_LINE):
                     yield _checked(line)
         except TimeoutError:
-            raise NotAnswered(f"the daemon at {os.fspath(path)} did not answer within {timeout:g} s") from None
+            raise NotAnswered(
+                f"the daemon at {os.fspath(path)} did not answer within {timeout:g} s"
+            ) from None
         except OSError as error:
             raise NotAnswered(f"the daemon at {os.fspath(path)} went away: {error.strerror}") from None
 

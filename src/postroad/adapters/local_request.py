@@ -1,0 +1,202 @@
+"""What a local program asks, read from one line of JSON and believed in nothing.
+
+Everything here is checked for type and size: the socket is open to every user of
+the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from postroad.mail import xtext
+from postroad.mail.address import Address, AddressError, parse_address
+from postroad.mail.headers import split
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Notify, Ret
+from postroad.mail.reply import Reply
+from postroad.ports import QueueFilter
+
+MAX_WORD = 2048
+MAX_LIST = 100_000
+MAX_INSTANT = 1e12
+OPERATIONS = ("retry", "hold", "release", "delete", "bounce")
+
+_NOTIFY = {"success": Notify.SUCCESS, "failure": Notify.FAILURE, "delay": Notify.DELAY}
+_Word = TypeVar("_Word", Body, Ret)
+_OPEN_STATES = {state.name.lower() for state in State if state.is_open}
+
+
+class BadRequest(Exception):
+    """A request that nobody can serve; `exit` is of sysexits.h."""
+
+    def __init__(self, text: str, exit: int = os.EX_PROTOCOL) -> None:
+        super().__init__(text)
+        self.exit = exit
+
+
+class Unacceptable(Exception):
+    """A submission that is refused before its content was read; `reply` says why."""
+
+    def __init__(self, code: int, enhanced: str, text: str) -> None:
+        super().__init__(text)
+        self.reply = Reply(code, (text,), enhanced)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRequest:
+    """An envelope and the announced size of the content in octets, line ends as they are."""
+
+    envelope: Envelope
+    size: int
+    follow: bool
+
+
+def parse_request(line: bytes) -> dict[str, Any]:
+    """One line as a JSON object with a textual "verb"; BadRequest otherwise."""
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        raise BadRequest("the request is not JSON") from None
+    if not isinstance(request, dict) or not isinstance(request.get("verb"), str):
+        raise BadRequest('the request is not an object with a "verb"')
+    return request
+
+
+def queue_filter(request: Mapping[str, Any]) -> QueueFilter:
+    """The "filter" of an operation. One that names nothing needs "all": true."""
+    given = request.get("filter") or {}
+    if not isinstance(given, dict):
+        raise BadRequest('"filter" is not an object')
+    state = _optional_word(given, "state")
+    if state is not None and state not in _OPEN_STATES:
+        raise BadRequest(f"no such state; there are {', '.join(sorted(_OPEN_STATES))}", os.EX_USAGE)
+    wanted = QueueFilter(
+        ids=tuple(_words(given, "ids")),
+        to=_optional_word(given, "to"),
+        sender=_optional_word(given, "sender"),
+        domain=_optional_word(given, "domain"),
+        state=state,
+        older_than=_instant(given),
+    )
+    if wanted == QueueFilter() and request.get("all") is not True:
+        raise BadRequest('nothing is named; the whole queue needs "all"', os.EX_USAGE)
+    return wanted
+
+
+def submit_request(request: Mapping[str, Any], origin: str, max_size: int) -> SubmitRequest:
+    """The envelope of a submission; Unacceptable where a mail server would say no.
+
+    `origin` completes addresses without a domain.
+    """
+    size = request.get("size")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise BadRequest('"size" is not a number of octets')
+    if size > max_size:
+        raise Unacceptable(552, "5.3.4", f"Message of {size} octets; at most {max_size} are taken")
+    sender_text = _word(request, "sender")
+    sender = _address(sender_text, origin, "5.1.7") if sender_text not in ("", "<>") else None
+    notify = _notify(request)
+    recipients = tuple(
+        EnvelopeRecipient(_address(text, origin, "5.1.3"), notify) for text in _words(request, "recipients")
+    )
+    if not recipients:
+        raise Unacceptable(554, "5.5.1", "No recipients")
+    addresses = [recipient.address for recipient in recipients] + ([sender] if sender else [])
+    envelope = Envelope(
+        sender=sender,
+        recipients=recipients,
+        body=_member(request, "body", Body),
+        smtputf8=not all(address.is_ascii for address in addresses),
+        ret=_member(request, "ret", Ret),
+        envid=_envid(request),
+    )
+    return SubmitRequest(envelope, size, request.get("follow") is True)
+
+
+def canonical_content(raw: bytes) -> Content:
+    """A program's message with CRLF line ends; a bare CR or LF ends a line, the last line gets its end."""
+    if raw.count(b"\r\n") != raw.count(b"\n") or raw.count(b"\r\n") != raw.count(b"\r"):
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+    if raw and not raw.endswith(b"\r\n"):
+        raw += b"\r\n"
+    head, body = split(raw)
+    return Content(head, body, raw.startswith(b".") or b"\n." in raw, not raw.isascii())
+
+
+def _address(text: str, origin: str, enhanced: str) -> Address:
+    try:
+        return parse_address(text, smtputf8=True, default_domain=origin)
+    except AddressError as error:
+        raise Unacceptable(553, enhanced, f"Bad address: {error}") from None
+
+
+def _notify(request: Mapping[str, Any]) -> Notify | None:
+    if request.get("notify") is None:
+        return None
+    words = [word.lower() for word in _words(request, "notify")]
+    if words == ["never"]:
+        return Notify.NEVER
+    if not words or any(word not in _NOTIFY for word in words):
+        raise Unacceptable(501, "5.5.4", "NOTIFY is never, or a list of success, failure, delay")
+    flags = Notify.NEVER
+    for word in words:
+        flags |= _NOTIFY[word]
+    return flags
+
+
+def _envid(request: Mapping[str, Any]) -> str | None:
+    envid = _optional_word(request, "envid")
+    if envid is None:
+        return None
+    if not envid.isascii() or not envid.isprintable() or len(envid) > xtext.MAX_ENVID:
+        raise Unacceptable(501, "5.5.4", f"ENVID is at most {xtext.MAX_ENVID} printable ASCII characters")
+    return xtext.encode(envid.encode("ascii"))
+
+
+def _member(request: Mapping[str, Any], key: str, kind: type[_Word]) -> _Word | None:
+    word = _optional_word(request, key)
+    if word is None:
+        return None
+    try:
+        return kind(word.upper())
+    except ValueError:
+        known = " or ".join(member.value for member in kind)
+        raise Unacceptable(501, "5.5.4", f"{key.upper()} is {known}") from None
+
+
+def _word(given: Mapping[str, Any], key: str) -> str:
+    word = given.get(key)
+    if not _is_word(word):
+        raise BadRequest(f'"{key}" is not a printable text of at most {MAX_WORD} characters')
+    return str(word)
+
+
+def _optional_word(given: Mapping[str, Any], key: str) -> str | None:
+    return None if given.get(key) is None else _word(given, key)
+
+
+def _words(given: Mapping[str, Any], key: str) -> list[str]:
+    words = given.get(key, [])
+    if not isinstance(words, list) or len(words) > MAX_LIST:
+        raise BadRequest(f'"{key}" is not a list, or too long a one')
+    if not all(map(_is_word, words)):
+        raise BadRequest(f'"{key}" has an item that is not a printable text of at most {MAX_WORD} characters')
+    return words
+
+
+def _is_word(value: object) -> bool:
+    # Lone surrogates, which JSON can spell, are not printable either.
+    return isinstance(value, str) and len(value) <= MAX_WORD and value.isprintable()
+
+
+def _instant(given: Mapping[str, Any]) -> float | None:
+    at = given.get("older_than")
+    if at is None:
+        return None
+    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= MAX_INSTANT:
+        raise BadRequest('"older_than" is not a time in seconds since 1970')
+    return float(at)
