@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from postroad.mail.routing import TlsWish
+
 
 class TlsLevel(StrEnum):
     """Rising demands. OPPORTUNISTIC takes STARTTLS when offered and verifies nothing."""
@@ -20,3 +22,16 @@ class Requirement:
     """The one TLS requirement of a plan. With VERIFIED the certificate must name the endpoint's host."""
 
     level: TlsLevel
+
+
+_LEVELS = {
+    TlsWish.NONE: TlsLevel.NONE,
+    TlsWish.OPPORTUNISTIC: TlsLevel.OPPORTUNISTIC,
+    TlsWish.REQUIRED: TlsLevel.ENCRYPTED,
+    TlsWish.VERIFIED: TlsLevel.VERIFIED,
+}
+
+
+def requirement(wish: TlsWish) -> Requirement:
+    """What a route's wish demands of every endpoint of its plans."""
+    return Requirement(_LEVELS[wish])
