@@ -262,9 +262,12 @@ class LocalDoor:
         id = _queue_id(reply)
         if id is None:
             return
-        follower.narrow(id, {self.settings.hop_of(rcpt.address) for rcpt in wanted.envelope.recipients})
+        by_hop: dict[str, list[str]] = {}
+        for recipient in wanted.envelope.recipients:
+            by_hop.setdefault(self.settings.hop_of(recipient.address), []).append(str(recipient.address))
+        follower.narrow(id, by_hop)
         async with asyncio.TaskGroup() as group:
-            telling = group.create_task(_tell(follower, client))
+            telling = group.create_task(_tell(follower, by_hop, client))
             leaving = group.create_task(_left(client))
             await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
             telling.cancel()
@@ -283,11 +286,11 @@ class LocalDoor:
             self._idle.discard(task)
 
 
-async def _tell(follower: Follower, client: _Client) -> None:
+async def _tell(follower: Follower, by_hop: Mapping[str, list[str]], client: _Client) -> None:
     with contextlib.suppress(ConnectionError, TimeoutError):
         while True:
             event = await follower.next()
-            for line in event_lines(event):
+            for line in event_lines(event, by_hop):
                 await client.say(**line)
             if isinstance(event, Removed):
                 return

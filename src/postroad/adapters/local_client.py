@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,10 @@ class DaemonDown(Exception):
 
 class NotAnswered(Exception):
     """The daemon was there but gave no usable answer: it went away, took too long, or speaks otherwise."""
+
+
+class TimedOut(NotAnswered):
+    """No further answer came before the deadline."""
 
 
 class Denied(Exception):

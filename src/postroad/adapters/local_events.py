@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from postroad.mail.events import Accepted, Event, HopDeferred, HopFailed, Notified, Removed, Tried
 from postroad.mail.timestamps import rfc3339
 
 Line = dict[str, object]
 
 
-def event_lines(event: Event) -> list[Line]:
-    """What a follower is told: one line an outcome, nothing for events that are not about mail on its way."""
+def event_lines(event: Event, by_hop: Mapping[str, Sequence[str]]) -> list[Line]:
+    """What a follower is told: a line for every recipient concerned, nothing for other events.
+
+    `by_hop` has the followed recipients by str(Hop): what happens to a hop happens to them.
+    """
     match event:
         case Tried():
             return _tried(event)
         case HopDeferred():
-            return [{"event": "waiting", "hop": event.hop, "text": event.text, "next": rfc3339(event.until)}]
+            shared = {"attempt": 0, "text": event.text, "host": None, "next": rfc3339(event.until)}
+            return [
+                {"event": "deferred", "recipient": recipient, **shared}
+                for recipient in by_hop.get(event.hop, ())
+            ]
         case HopFailed():
-            return [{"event": "hop-failed", "hop": event.hop, "text": event.text}]
+            shared = {"attempt": 0, "text": event.text, "host": None, "next": None}
+            return [
+                {"event": "failed", "recipient": recipient, **shared}
+                for recipient in by_hop.get(event.hop, ())
+            ]
         case Notified():
             return [{"event": "notified", "kind": event.kind, "dsn": event.dsn, "to": event.to}]
         case Accepted():

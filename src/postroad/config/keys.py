@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from postroad.config import values
+from postroad.config import files, values
 from postroad.config.values import Reader, choice, duration, flag, listed, number, size
 from postroad.mail.routing import TlsWish
 
@@ -68,11 +68,11 @@ def keys(base: Path) -> Keys:
         top={
             "hostname": values.qualified,
             "origin": values.domain,
-            "state_directory": values.path_in(base),
+            "state_directory": files.path_in(base),
         },
         tables={
             "submission": _submission(base),
-            "tls": {"certificate": values.file_in(base), "key": values.file_in(base)},
+            "tls": {"certificate": files.file_in(base), "key": files.file_in(base)},
             "dns": {
                 "nameservers": listed(values.nameserver, empty=True),
                 "timeout": duration,
@@ -82,7 +82,7 @@ def keys(base: Path) -> Keys:
                 "port": _PORT,
                 "allow_private_addresses": flag,
                 "max_connections": _COUNT,
-                "ca_file": values.file_in(base),
+                "ca_file": files.file_in(base),
                 **LIMITS,
             },
             "retry": {
@@ -109,13 +109,13 @@ def keys(base: Path) -> Keys:
                 "relay": values.relay,
                 "tls": choice(*(wish.value for wish in TlsWish)),
                 "username": values.text,
-                "password": values.secret_in(base),
+                "password": files.secret_in(base),
                 **LIMITS,
             },
             "dkim": {
                 "domain": values.domain,
                 "selector": values.selector,
-                "key": values.file_in(base),
+                "key": files.file_in(base),
             },
         },
     )
@@ -124,7 +124,7 @@ def keys(base: Path) -> Keys:
 def _submission(base: Path) -> Readers:
     return {
         "trusted_networks": listed(values.network, empty=True),
-        "accounts": values.file_in(base),
+        "accounts": files.file_in(base),
         "max_message_size": size,
         "max_recipients": _COUNT,
         "max_received": number(1, 1000),

@@ -12,6 +12,7 @@ from typing import Any
 
 from postroad.config import model, values
 from postroad.config.consistency import check
+from postroad.config.files import path_in
 from postroad.config.keys import LIMIT_FIELDS, OPEN_RELAY_KEY, Keys, Readers, keys
 from postroad.config.locate import key_lines
 from postroad.config.problems import WHOLE_FILE, BadValue, ConfigError, KeyPath, Problem, Report, shown
@@ -39,17 +40,47 @@ def load(path: Path | str) -> model.Config:
     Reads the files it names (secrets, certificate, keys). Raises ConfigError with
     all problems at once.
     """
-    path = Path(path)
-    text = _text(path)
-    document = _document(str(path), text)
-    report = Report(str(path), key_lines(text))
-    known = keys(path.absolute().parent)
-    tables = _read(document, known, report)
-    config = _config(path, tables, report)
+    config, tables, report = _parsed(Path(path))
     check(config, report, open_relay_wanted=tables.single["submission"].get(OPEN_RELAY_KEY, False))
     if report.problems:
         raise ConfigError(report.problems)
     return config
+
+
+def load_sound(path: Path | str) -> model.Config:
+    """What is right in a file, for commands that are not the daemon; the rest is left at its defaults.
+
+    Whoever looks at the queue or submits may be unable to read the keys, and is not
+    stopped by them. Raises ConfigError where the file is no TOML or the state
+    directory is wrong.
+    """
+    config, _, report = _parsed(Path(path))
+    if not report.sound(("state_directory",)):
+        raise ConfigError(report.problems)
+    return config
+
+
+def accounts_file(path: Path | str) -> Path:
+    """The accounts file that a file names, existing or not. Raises ConfigError where it names none."""
+    path = Path(path)
+    text = _text(path)
+    table = _document(str(path), text).get("submission", {})
+    named = table.get("accounts") if isinstance(table, dict) else None
+    try:
+        return Path(path_in(path.absolute().parent)(named))
+    except BadValue as bad:
+        report = Report(str(path), key_lines(text))
+        reason = "missing; name the file that holds the accounts" if named is None else str(bad)
+        report.add(("submission", "accounts"), reason)
+        raise ConfigError(report.problems) from None
+
+
+def _parsed(path: Path) -> tuple[model.Config, Tables, Report]:
+    text = _text(path)
+    document = _document(str(path), text)
+    report = Report(str(path), key_lines(text))
+    tables = _read(document, keys(path.absolute().parent), report)
+    return _config(path, tables, report), tables, report
 
 
 def _text(path: Path) -> str:
