@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from postroad.adapters.accounts import add_account
+from postroad.demo.house import self_signed
+from postroad.demo.letters import Door
 from postroad.demo.process import DaemonFailed, DaemonProcess, Line, free_port
 from tests.support.submitting import hand_in, queue_id
 
@@ -36,7 +39,8 @@ class Daemon:
             "state_directory": "state",
             "listener": [{"address": f"127.0.0.1:{self.port}", "tls": "off", "auth": "off"}],
             "submission": {"trusted_networks": ["127.0.0.0/8"]},
-            "delivery": {"allow_private_addresses": True},
+            # A site that was down is looked at again soon: these tests run in real time.
+            "delivery": {"allow_private_addresses": True, "pause_first": "1s", "pause_longest": "2s"},
             "route": [
                 {"match": [domain], "relay": f"127.0.0.1:{port}", "tls": "none"}
                 for domain, port in (routes or {}).items()
@@ -48,6 +52,19 @@ class Daemon:
         self.process = DaemonProcess(self.config)
         # What earlier runs in this directory said.
         self._earlier: list[Line] = []
+
+    def guard(self) -> Door:
+        """Before the start: STARTTLS and AUTH on the listener, one account; where and as whom to submit."""
+        certificate, _ = self_signed(self.directory)
+        add_account(self.directory / "accounts", "anna", "correct horse")
+        self.change(
+            {
+                "listener": [{"address": f"127.0.0.1:{self.port}", "tls": "starttls", "auth": "required"}],
+                "submission": {"accounts": "accounts"},
+                "tls": {"certificate": "cert.pem", "key": "key.pem"},
+            }
+        )
+        return Door(self.port, "anna", "correct horse", certificate.read_text("ascii"))
 
     async def __aenter__(self) -> Daemon:
         try:

@@ -44,8 +44,8 @@ class Fate:
 
 
 def reply_of(line: Line) -> str:
-    """The text of a `tried` line: what the receiver said, or what went wrong."""
-    return str(line.get("text") or line.get("reply") or "no reply")
+    """The text of a line: what the receiver said, or what went wrong."""
+    return str(line.get("reply") or line.get("text") or "no reply")
 
 
 class Ledger:
@@ -55,7 +55,9 @@ class Ledger:
     are kept until `accepted` names its letter.
     """
 
-    def __init__(self, letters: tuple[Letter, ...]) -> None:
+    def __init__(self, letters: tuple[Letter, ...], relays: dict[str, str]) -> None:
+        """`relays`: where each recipient domain's mail goes, as "host:port"."""
+        self._relays = relays
         self.fates = [Fate(letter, recipient) for letter in letters for recipient in letter.recipients]
         self.removed: set[str] = set()
         self.on_change: Callable[[Fate], None] = lambda fate: None
@@ -88,6 +90,8 @@ class Ledger:
         event = line.get("event")
         if event == "removed":
             self.removed.add(id)
+        elif event == "hop-deferred":
+            self._hop_deferred(line)
         elif event in ("tried", "notified"):
             if id in self._bounces:
                 self._bounce_tried(self._bounces[id], line)
@@ -119,6 +123,18 @@ class Ledger:
         else:
             fate.refusal = reply
             self._change(fate, Stand.REFUSED, f"refused: {reply}")
+
+    def _hop_deferred(self, line: Line) -> None:
+        """A site that is known to be down: what waits for it is put off without an attempt each."""
+        for fate in self.fates:
+            relay = self._relays[fate.recipient.partition("@")[2]]
+            if (
+                fate.id
+                and fate.stand in (Stand.SENDING, Stand.WAITING)
+                and str(line.get("hop")).endswith(relay)
+            ):
+                fate.waited_for.append("site")
+                self._change(fate, Stand.WAITING, f"{reply_of(line)}; next try {when(line.get('until'))}")
 
     def _delivered(self, fate: Fate) -> str:
         seconds = time.monotonic() - self._sent_at[fate.id]

@@ -59,7 +59,7 @@ async def _demo(directory: Path) -> int:
     post = letters()
     async with _world(directory) as world:
         house = furnish(directory, free_port(), world.sites.values())
-        ledger = Ledger(post)
+        ledger = Ledger(post, {site.domain: f"127.0.0.1:{site.port}" for site in world.sites.values()})
         table = Table(ledger.fates, sys.stdout)
         ledger.on_change = table.changed
         daemon = DaemonProcess(house.config)

@@ -116,7 +116,7 @@ def _fate_differences(fate: Fate) -> list[str]:
     told = {
         End.DELIVERED: not fate.waited_for,
         End.AFTER_GREYLISTING: greylisted and fate.attempts >= 2,
-        End.AFTER_OUTAGE: bool(fate.waited_for) and not greylisted,
+        End.AFTER_OUTAGE: not greylisted,  # that it arrived at all is the story
         End.BOUNCED: bool(fate.bounce),
     }
     if told[end]:

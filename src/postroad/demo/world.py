@@ -15,6 +15,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+LARGEST = 2**26  # octets of one message
+
 # What a site says to a recipient: the whole reply line, or None to take it.
 Judgement = Callable[[str, str], str | None]
 
@@ -60,7 +62,11 @@ class Site:
     """
 
     def __init__(
-        self, domain: str, judge: Judgement = accepting, tls: ssl.SSLContext | None = None, size: int = 2**26
+        self,
+        domain: str,
+        judge: Judgement = accepting,
+        tls: ssl.SSLContext | None = None,
+        address: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
         self.domain = domain
         self.arrivals: list[Arrival] = []
@@ -68,11 +74,10 @@ class Site:
         self.on_change: Callable[[], None] = lambda: None
         self._judge = judge
         self._tls = tls
-        self._size = size
         self._server: asyncio.Server | None = None
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind(address)
         self.port: int = self._socket.getsockname()[1]
 
     async def open(self) -> None:
@@ -86,7 +91,7 @@ class Site:
             hostname=f"mx.{self.domain}",
             ident="ESMTP",
             enable_SMTPUTF8=True,
-            data_size_limit=self._size,
+            data_size_limit=LARGEST,
             tls_context=self._tls,
         )
 
