@@ -250,6 +250,11 @@ class Exchange:
         return Stage.DOT
 
     @property
+    def resetting(self) -> bool:
+        """Whether the reply awaited is the one to RSET."""
+        return self._next < self._reset
+
+    @property
     def answered(self) -> int:
         """How many recipients have had their reply."""
         return min(max(self._next - self._reset - 1, 0), len(self._rcpts))
