@@ -6,7 +6,6 @@ import hashlib
 import re
 
 CRLF = b"\r\n"
-_WSP_RUN = re.compile(rb"[ \t]+")
 _LINE_ENDS = re.compile(rb"(?:\r\n)*+")
 _TRAILING_LINES = re.compile(rb"(?:\r\n)++\Z")
 _BLANK_LINES = CRLF * 4096
@@ -78,17 +77,22 @@ def relaxed_body_hash(body: bytes) -> bytes:
 def relaxed_header(raw: bytes) -> bytes:
     """A whole field, name to CRLF, in relaxed form: lower-case name, unfolded, white space reduced."""
     name, _, value = raw.partition(b":")
-    value = _WSP_RUN.sub(b" ", value.replace(CRLF, b"")).strip(b" ")
+    value = _single_spaced(value.replace(CRLF, b"")).strip(b" ")
     return name.rstrip(b" \t").lower() + b":" + value + CRLF
 
 
 def _collapsed(data: bytes) -> bytes:
-    """Runs of white space as one space, none before CRLF; replace() is ten times a regex's speed."""
+    """Runs of white space as one space, none before CRLF."""
+    return _single_spaced(data).replace(b" \r\n", CRLF)
+
+
+def _single_spaced(data: bytes) -> bytes:
+    # Each pass halves the runs; even so replace() is ten times as fast as a regex.
     if b"\t" in data:
         data = data.replace(b"\t", b" ")
     while b"  " in data:
         data = data.replace(b"  ", b" ")
-    return data.replace(b" \r\n", CRLF)
+    return data
 
 
 def _repeated(lines: int) -> bytes:

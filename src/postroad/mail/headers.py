@@ -92,12 +92,12 @@ def fields(head: bytes) -> list[Field]:
     end = len(head)
     if head == CRLF or head.endswith(b"\r\n\r\n"):
         end -= 2
-    found = []
-    position = 0
-    while position < end and (match := _FIELD.match(head, position, end)) is not None:
-        found.append(Field(match[1].lower() if match[2] else b"", match[0]))
-        position = match.end()
-    return found
+    return [
+        Field(match[1].lower() if match[2] else b"", match[0])
+        for match in _FIELD.finditer(head, 0, end)
+        # At the very end the pattern finds one more, empty.
+        if match[0]
+    ]
 
 
 def count_received(head: bytes) -> int:
