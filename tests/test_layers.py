@@ -49,7 +49,6 @@ FAMILIES = {
     "sqlite": "sqlite",
     "journal": "journal",
     "local": "local",
-    "hub": "local",
     "segment": "spool",
     "group_commit": "spool",
     "dkim": "dkim",
