@@ -194,6 +194,7 @@ def _greylist_due(
 
 
 def _wait(policy: RetryPolicy, outcome: Outcome, attempts: int, spread: float) -> float:
+    attempts = max(attempts, 1)
     ordinary = _ordinary(policy, attempts, spread)
     reason = outcome.reason
     longest = _ceiling(policy.schedule)

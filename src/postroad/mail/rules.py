@@ -20,7 +20,7 @@ from postroad.mail.reply import Reply
 
 _KEYS = frozenset({"class", "provider", "stage", "code", "enhanced", "text", "wait", "example"})
 _CODE = re.compile(r"[45](?:\d\d|\dx|xx)")
-_ENHANCED = re.compile(r"[45*]\.(?:\d{1,3}|\*)\.(?:\d{1,3}|\d{1,2}x|\*)")
+_ENHANCED = re.compile(r"[45*]\.(?:\d{1,3}|\*)\.(?:\d{1,3}|\d{0,2}x|\*)")
 _PROVIDER = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _WAIT = re.compile(r"(\d{1,5})([smh])")
 _REPLY = re.compile(r"([45]\d\d)(?:[ -]([245]\.\d{1,3}\.\d{1,3}))?(?: +|$)(.*)", re.DOTALL)
