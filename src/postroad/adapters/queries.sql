@@ -1,0 +1,195 @@
+-- Every statement of the index, by name. {message}, {recipient} and {open} stand for the
+-- fragments of those names; the order of columns is what sqlite_rows.py reads and writes.
+
+-- fragment: message
+m.id, m.sender_local, m.sender_domain, m.account, m.lane, m.size, m.received_at, m.expires_at,
+m.warn_at, m.segment, m.offset, m.length, m.flags, m.ret, m.envid
+
+-- fragment: recipient
+r.message, r.n, r.state, r.due, r.attempts, r.local, r.domain, r.notify, r.orcpt,
+r.first_greylisted, r.hints_used, r.warned, r.last, r.last_attempt_at, h.route, h.name
+
+-- fragment: open
+(0, 1, 2)
+
+
+-- --- hops ---
+
+-- name: find_hop
+SELECT id FROM hop WHERE route = ? AND name = ?
+
+-- name: add_hop
+INSERT INTO hop (route, name) VALUES (?, ?)
+
+-- Hops that nobody names any more. At start only: it reads every recipient.
+-- name: forget_hops
+DELETE FROM hop WHERE id NOT IN (SELECT hop FROM recipient)
+
+-- One seek a hop and lane into the partial index, however many wait behind it.
+-- name: hops
+SELECT route, name, due FROM (
+    SELECT h.route, h.name, (
+        SELECT min(first) FROM (
+            SELECT (SELECT min(due) FROM recipient
+                    WHERE state = 0 AND hop = h.id AND lane = lanes.value) AS first
+            FROM json_each('[0, 1, 2]') AS lanes
+        )
+    ) AS due FROM hop h
+) WHERE due IS NOT NULL
+
+-- name: next_due
+SELECT min(first) FROM (
+    SELECT (SELECT min(due) FROM recipient WHERE state = 0 AND hop = ?1 AND lane = 0) AS first
+    UNION ALL SELECT (SELECT min(due) FROM recipient WHERE state = 0 AND hop = ?1 AND lane = 1)
+    UNION ALL SELECT (SELECT min(due) FROM recipient WHERE state = 0 AND hop = ?1 AND lane = 2)
+)
+
+-- name: hop_states
+SELECT h.route, h.name, r.state, count(*), min(r.due) FROM recipient r JOIN hop h ON h.id = r.hop
+WHERE r.state IN {open} GROUP BY r.hop, r.state
+
+
+-- --- messages ---
+
+-- name: add_message
+INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: add_recipient
+INSERT INTO recipient (message, n, hop, lane, state, due, attempts, local, domain, notify, orcpt,
+    first_greylisted, hints_used, warned, last, last_attempt_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: find_message
+SELECT {message} FROM message m WHERE m.id = ?
+
+-- name: recipients_of
+SELECT {recipient} FROM recipient r JOIN hop h ON h.id = r.hop WHERE r.message = ? ORDER BY r.n
+
+-- name: open_recipients_of
+SELECT {recipient} FROM recipient r JOIN hop h ON h.id = r.hop
+WHERE r.message = ? AND r.state IN {open} ORDER BY r.n
+
+-- Is a recipient open? Is there one somebody is to be told of: failed, or with NOTIFY=SUCCESS?
+-- name: standing
+SELECT EXISTS (SELECT 1 FROM recipient WHERE message = ?1 AND state IN {open}),
+       EXISTS (SELECT 1 FROM recipient WHERE message = ?1 AND (state = 4 OR notify & 1))
+
+-- name: remove_message
+DELETE FROM message WHERE id = ?
+
+-- name: remove_recipients
+DELETE FROM recipient WHERE message = ?
+
+-- name: clear_warning
+UPDATE message SET warn_at = NULL WHERE id = ? AND warn_at IS NOT NULL
+
+-- name: mark_warned
+UPDATE recipient SET warned = 1 WHERE message = ? AND state IN {open}
+
+
+-- --- claims ---
+
+-- Due recipients of a hop. A range of the index a lane, each ended by the limit: what
+-- is due later, or lies in a later lane, is never looked at.
+-- name: due
+SELECT * FROM (SELECT message, n, due FROM recipient
+    WHERE state = 0 AND hop = ?1 AND lane = 0 AND due <= ?2 ORDER BY due, message, n LIMIT ?3)
+UNION ALL
+SELECT * FROM (SELECT message, n, due FROM recipient
+    WHERE state = 0 AND hop = ?1 AND lane = 1 AND due <= ?2 ORDER BY due, message, n LIMIT ?3)
+UNION ALL
+SELECT * FROM (SELECT message, n, due FROM recipient
+    WHERE state = 0 AND hop = ?1 AND lane = 2 AND due <= ?2 ORDER BY due, message, n LIMIT ?3)
+LIMIT ?3
+
+-- name: expired
+SELECT r.message, r.n, r.due FROM message m JOIN recipient r ON r.message = m.id
+WHERE m.expires_at <= ? AND r.state = 0 ORDER BY m.expires_at, r.message, r.n LIMIT ?
+
+-- name: claim
+UPDATE recipient SET state = 1, attempts = attempts + 1, due = ?3 WHERE message = ?1 AND n = ?2
+
+-- name: activate
+UPDATE recipient SET state = 1 WHERE message = ? AND n = ?
+
+-- name: claimed
+SELECT {message}, {recipient} FROM message m JOIN recipient r ON r.message = m.id
+JOIN hop h ON h.id = r.hop WHERE r.message = ? AND r.n = ?
+
+-- name: defer
+UPDATE recipient SET due = ?4, last = ?5 WHERE (message, n) IN (
+    SELECT message, n FROM recipient WHERE state = 0 AND hop = ?1 AND lane = ?2 AND due <= ?3
+    ORDER BY due LIMIT ?6)
+
+-- name: void_claims
+UPDATE recipient SET state = 0 WHERE state = 1
+
+
+-- --- outcomes ---
+
+-- Without an outcome (?6) nothing was tried: only state, due and attempts change.
+-- name: change_active
+UPDATE recipient SET state = ?3, due = ?4, attempts = ?5,
+    last = coalesce(?6, last),
+    last_attempt_at = iif(?6 IS NULL, last_attempt_at, ?7),
+    first_greylisted = iif(?6 IS NULL, first_greylisted, ?8),
+    hints_used = iif(?6 IS NULL, hints_used, ?9)
+WHERE message = ?1 AND n = ?2 AND state = 1
+
+-- The same for operators, who do not touch what is in an attempt.
+-- name: change_idle
+UPDATE recipient SET state = ?3, due = ?4, attempts = ?5,
+    last = coalesce(?6, last),
+    last_attempt_at = iif(?6 IS NULL, last_attempt_at, ?7),
+    first_greylisted = iif(?6 IS NULL, first_greylisted, ?8),
+    hints_used = iif(?6 IS NULL, hints_used, ?9)
+WHERE message = ?1 AND n = ?2 AND state IN (0, 2)
+
+
+-- --- at start, and looks ---
+
+-- Reads every message: at start only.
+-- name: unsettled
+SELECT {message} FROM message m
+WHERE NOT EXISTS (SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN {open})
+ORDER BY m.id LIMIT ?
+
+-- name: delayed
+SELECT {message} FROM message m WHERE m.warn_at <= ?
+AND EXISTS (SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN {open})
+ORDER BY m.warn_at, m.id LIMIT ?
+
+-- name: live
+SELECT segment, count(*) FROM message GROUP BY segment
+
+-- name: count_states
+SELECT state, count(*) FROM recipient WHERE state IN {open} GROUP BY state
+
+-- name: count_messages
+SELECT count(*) FROM message
+
+-- A page of open recipients in id order, after (:message, :n). A condition that is NULL holds.
+-- name: select
+SELECT {message}, {recipient} FROM recipient r JOIN message m ON m.id = r.message
+JOIN hop h ON h.id = r.hop
+WHERE (r.message, r.n) > (:message, :n) AND r.state IN {open}
+AND (:state IS NULL OR r.state = :state)
+AND (:domain IS NULL OR r.domain = :domain)
+AND (:to_domain IS NULL OR (r.domain = :to_domain AND r.local = :to_local COLLATE NOCASE))
+AND (:sender_domain IS NULL OR (m.sender_domain = :sender_domain AND m.sender_local = :sender_local COLLATE NOCASE))
+AND (:null_sender IS NULL OR m.sender_domain IS NULL)
+AND (:older_than IS NULL OR m.received_at < :older_than)
+ORDER BY r.message, r.n LIMIT :limit
+
+-- The same among the messages named by :ids, a JSON array of integers.
+-- name: select_ids
+SELECT {message}, {recipient} FROM json_each(:ids) ids CROSS JOIN recipient r ON r.message = ids.value
+JOIN message m ON m.id = r.message JOIN hop h ON h.id = r.hop
+WHERE (r.message, r.n) > (:message, :n) AND r.state IN {open}
+AND (:state IS NULL OR r.state = :state)
+AND (:domain IS NULL OR r.domain = :domain)
+AND (:to_domain IS NULL OR (r.domain = :to_domain AND r.local = :to_local COLLATE NOCASE))
+AND (:sender_domain IS NULL OR (m.sender_domain = :sender_domain AND m.sender_local = :sender_local COLLATE NOCASE))
+AND (:null_sender IS NULL OR m.sender_domain IS NULL)
+AND (:older_than IS NULL OR m.received_at < :older_than)
+ORDER BY r.message, r.n LIMIT :limit

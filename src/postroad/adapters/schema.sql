@@ -1,0 +1,58 @@
+-- The index of the queue, in numbered steps; user_version tells how many were taken.
+-- A step that was ever released is never changed: what comes later is a new step.
+
+-- step: 1
+
+-- Where recipients go next. Few rows, named by many recipients.
+CREATE TABLE hop (
+    id    INTEGER PRIMARY KEY,
+    route TEXT NOT NULL,
+    name  TEXT NOT NULL,
+    UNIQUE (route, name)
+);
+
+-- Accepted messages. The id is the integer of the queue id (it rises with time).
+CREATE TABLE message (
+    id            INTEGER PRIMARY KEY,
+    sender_local  TEXT,              -- both NULL: the null reverse-path
+    sender_domain TEXT,
+    account       TEXT NOT NULL,
+    lane          INTEGER NOT NULL,
+    size          INTEGER NOT NULL,  -- octets sent: head and body
+    received_at   REAL NOT NULL,     -- all times are seconds since 1970, UTC
+    expires_at    REAL NOT NULL,
+    warn_at       REAL,              -- NULL: no delay warning is due any more
+    segment       INTEGER NOT NULL,  -- where the spool has it
+    offset        INTEGER NOT NULL,
+    length        INTEGER NOT NULL,
+    flags         INTEGER NOT NULL,  -- 1 dotted, 2 BODY=8BITMIME, 4 SMTPUTF8
+    ret           TEXT,              -- RFC 3461 RET
+    envid         TEXT               -- RFC 3461 ENVID, still encoded
+);
+CREATE INDEX message_expiry ON message (expires_at);
+CREATE INDEX message_warning ON message (warn_at) WHERE warn_at IS NOT NULL;
+
+-- What is scheduled. State: 0 waiting, 1 active, 2 held, 3 delivered, 4 failed, 5 cancelled.
+CREATE TABLE recipient (
+    message          INTEGER NOT NULL,
+    n                INTEGER NOT NULL,
+    hop              INTEGER NOT NULL,
+    lane             INTEGER NOT NULL,  -- the message's, for the index
+    state            INTEGER NOT NULL,
+    due              REAL NOT NULL,
+    attempts         INTEGER NOT NULL,
+    local            TEXT NOT NULL,
+    domain           TEXT NOT NULL,
+    notify           INTEGER,           -- RFC 3461 NOTIFY: 0 never, else 1 success, 2 failure, 4 delay
+    orcpt            TEXT,              -- RFC 3461 ORCPT, still encoded
+    first_greylisted REAL,
+    hints_used       INTEGER NOT NULL,
+    warned           INTEGER NOT NULL,
+    last             TEXT,              -- the last outcome, as JSON
+    last_attempt_at  REAL,
+    PRIMARY KEY (message, n)
+) WITHOUT ROWID;
+
+-- The scheduler asks hop by hop: an order over all hops would let one dead
+-- destination with many recipients stand before everybody else.
+CREATE INDEX recipient_waiting ON recipient (hop, lane, due) WHERE state = 0;

@@ -1,0 +1,248 @@
+"""What each kind of change does to the rows. Runs in the writer's thread, inside its transaction.
+
+Every function takes the arguments of all changes of its kind in a burst, and answers
+them in order (see sqlite_writer). Rows are addressed by key; a state that is not as
+expected leaves the row alone, so that a repeated change changes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from postroad.adapters.sqlite_files import load_queries
+from postroad.adapters.sqlite_rows import (
+    Row,
+    change_row,
+    message_row,
+    outcome_text,
+    recipient_row,
+    to_message,
+    to_pair,
+    to_recipient,
+)
+from postroad.mail.message import Change, Delivery, Instant, Lane, Message, Recipient
+from postroad.mail.outcome import Outcome
+from postroad.mail.queue_id import parse_id
+from postroad.mail.routing import Hop
+from postroad.ports import Finished
+
+Notice = tuple[Message, Sequence[Recipient]]
+
+# Hops remembered by their integers; beyond it they are looked up anew.
+MAX_HOPS = 50_000
+# Integers of hops begin at 1.
+NO_HOP = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`until` None: attempts and due stay."""
+
+    hop: Hop
+    now: Instant
+    limit: int
+    until: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    hop: Hop
+    outcome: Outcome
+    due: Instant
+    now: Instant
+    limit: int
+
+
+class Changes:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._sql = load_queries()
+        self._hops: dict[Hop, int] = {}
+
+    def forget(self) -> None:
+        """After a rollback: hops that were new in it have no row."""
+        self._hops.clear()
+
+    # --- in and out ------------------------------------------------------------
+
+    def add(self, notices: Sequence[Notice]) -> Sequence[None]:
+        self._insert(notices)
+        return [None] * len(notices)
+
+    def settle(self, settlements: Sequence[tuple[str, Notice | None]]) -> Sequence[None]:
+        for id, notice in settlements:
+            number = parse_id(id)
+            if self._standing(number)[0]:
+                raise ValueError(f"{id} has open recipients")
+            # A message that is gone was settled before, and its notice sent.
+            if self._remove(number) and notice is not None:
+                self._insert([notice])
+        return [None] * len(settlements)
+
+    def warned(self, warnings: Sequence[tuple[str, Notice | None]]) -> Sequence[None]:
+        for id, notice in warnings:
+            number = parse_id(id)
+            if self._execute(self._sql["clear_warning"], (number,)).rowcount:
+                self._execute(self._sql["mark_warned"], (number,))
+                if notice is not None:
+                    self._insert([notice])
+        return [None] * len(warnings)
+
+    # --- claims ------------------------------------------------------------------
+
+    def claim(self, claims: Sequence[Claim]) -> Sequence[list[Delivery]]:
+        return [self._claim(claim) for claim in claims]
+
+    def expired(self, asked: Sequence[tuple[Instant, int]]) -> Sequence[list[Delivery]]:
+        return [
+            self._activate(self._execute(self._sql["expired"], (now, limit)).fetchall(), None)
+            for now, limit in asked
+        ]
+
+    def defer(self, deferrals: Sequence[Deferral]) -> Sequence[int]:
+        """How many were put off, at most `limit` of each lane."""
+        return [sum(self._defer(deferral, lane) for lane in Lane) for deferral in deferrals]
+
+    def restart(self, asked: Sequence[None]) -> Sequence[tuple[int, int, int]]:
+        voided = self._execute(self._sql["void_claims"]).rowcount
+        self._execute(self._sql["forget_hops"])
+        self._hops.clear()
+        (messages,) = self._execute(self._sql["count_messages"]).fetchone()
+        recipients = sum(count for _, count in self._execute(self._sql["count_states"]))
+        return [(messages, recipients, voided)] * len(asked)
+
+    # --- outcomes ----------------------------------------------------------------
+
+    def record(self, records: Sequence[Sequence[Change]]) -> Sequence[list[Finished]]:
+        return self._apply(self._sql["change_active"], records)
+
+    def change(self, records: Sequence[Sequence[Change]]) -> Sequence[list[Finished]]:
+        return self._apply(self._sql["change_idle"], records)
+
+    # --- looks that must see what was just changed ---------------------------------
+
+    def next_due(self, hops: Sequence[Hop]) -> Sequence[Instant | None]:
+        return [self._execute(self._sql["next_due"], (self._hop(hop),)).fetchone()[0] for hop in hops]
+
+    def delayed(self, asked: Sequence[tuple[Instant, int]]) -> Sequence[list[Finished]]:
+        return [self._listed("delayed", "open_recipients_of", each) for each in asked]
+
+    def unsettled(self, limits: Sequence[int]) -> Sequence[list[Finished]]:
+        return [self._listed("unsettled", "recipients_of", (limit,)) for limit in limits]
+
+    # --- pieces --------------------------------------------------------------------
+
+    def _insert(self, notices: Sequence[Notice]) -> None:
+        self._connection.executemany(
+            self._sql["add_message"], [message_row(message) for message, _ in notices]
+        )
+        self._connection.executemany(
+            self._sql["add_recipient"],
+            [
+                recipient_row(
+                    recipient, self._hop(recipient.hop) or self._new_hop(recipient.hop), message.lane
+                )
+                for message, recipients in notices
+                for recipient in recipients
+            ],
+        )
+
+    def _hop(self, hop: Hop) -> int:
+        """The integer of a hop, or NO_HOP: no recipient names it."""
+        id = self._hops.get(hop)
+        if id is None:
+            found = self._execute(self._sql["find_hop"], (hop.route, hop.name)).fetchone()
+            if found is None:
+                return NO_HOP
+            id = self._remember(hop, found[0])
+        return id
+
+    def _new_hop(self, hop: Hop) -> int:
+        id = self._execute(self._sql["add_hop"], (hop.route, hop.name)).lastrowid
+        return self._remember(hop, id or NO_HOP)
+
+    def _remember(self, hop: Hop, id: int) -> int:
+        if len(self._hops) >= MAX_HOPS:
+            self._hops.clear()
+        self._hops[hop] = id
+        return id
+
+    def _claim(self, claim: Claim) -> list[Delivery]:
+        asked = (self._hop(claim.hop), claim.now, claim.limit)
+        return self._activate(self._execute(self._sql["due"], asked).fetchall(), claim.until)
+
+    def _activate(self, due: Sequence[Row], until: Instant | None) -> list[Delivery]:
+        """Claim the rows (message, n, due), in their order, one delivery a message and hop."""
+        keys = [(message, n) for message, n, _ in due]
+        if until is None:
+            self._connection.executemany(self._sql["activate"], keys)
+        else:
+            self._connection.executemany(self._sql["claim"], [(*key, until) for key in keys])
+        rows = (self._execute(self._sql["claimed"], key).fetchone() for key in keys)
+        return deliveries(to_pair(row) for row in rows)
+
+    def _defer(self, deferral: Deferral, lane: Lane) -> int:
+        return self._execute(
+            self._sql["defer"],
+            (
+                self._hop(deferral.hop),
+                int(lane),
+                deferral.now,
+                deferral.due,
+                outcome_text(deferral.outcome),
+                deferral.limit,
+            ),
+        ).rowcount
+
+    def _apply(self, sql: str, records: Sequence[Sequence[Change]]) -> Sequence[list[Finished]]:
+        # By message, so that one which two records finish together is told of once.
+        last_record: dict[int, int] = {}
+        for index, changes in enumerate(records):
+            for change in changes:
+                row = change_row(change)
+                if self._execute(sql, row).rowcount and not change.state.is_open:
+                    last_record[row[0]] = index
+        answers: list[list[Finished]] = [[] for _ in records]
+        for number, index in last_record.items():
+            answers[index] += self._conclude(number)
+        return answers
+
+    def _conclude(self, number: int) -> list[Finished]:
+        """The message if it is finished; removed at once where nobody is to be told."""
+        is_open, must_tell = self._standing(number)
+        if is_open:
+            return []
+        message = to_message(self._execute(self._sql["find_message"], (number,)).fetchone())
+        if must_tell:
+            return [Finished(message, self._recipients("recipients_of", number))]
+        self._remove(number)
+        return [Finished(message, ())]
+
+    def _standing(self, number: int) -> tuple[bool, bool]:
+        """Whether a recipient is open, and whether there is one somebody is to be told of."""
+        is_open, must_tell = self._execute(self._sql["standing"], (number,)).fetchone()
+        return bool(is_open), bool(must_tell)
+
+    def _remove(self, number: int) -> bool:
+        self._execute(self._sql["remove_recipients"], (number,))
+        return self._execute(self._sql["remove_message"], (number,)).rowcount > 0
+
+    def _listed(self, which: str, recipients: str, asked: Row) -> list[Finished]:
+        rows = self._execute(self._sql[which], asked).fetchall()
+        return [Finished(to_message(row), self._recipients(recipients, row[0])) for row in rows]
+
+    def _recipients(self, which: str, number: int) -> tuple[Recipient, ...]:
+        return tuple(to_recipient(row) for row in self._execute(self._sql[which], (number,)))
+
+
+def deliveries(pairs: Iterable[tuple[Message, Recipient]]) -> list[Delivery]:
+    """Grouped by message and hop, in order of first appearance."""
+    messages: dict[str, Message] = {}
+    grouped: dict[tuple[str, Hop], list[Recipient]] = {}
+    for message, recipient in pairs:
+        messages.setdefault(message.id, message)
+        grouped.setdefault((message.id, recipient.hop), []).append(recipient)
+    return [Delivery(messages[id], tuple(rows), hop) for (id, hop), rows in grouped.items()]

@@ -1,0 +1,88 @@
+"""The statements and schema steps that lie beside the code, and opening the index with them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from importlib.resources import files
+from pathlib import Path
+
+from postroad.ports import StorageBroken
+
+# A program that waits longer for another one's lock is stuck, not patient.
+BUSY_TIMEOUT = 5.0
+
+_PIECE = re.compile(r"^-- (?P<kind>name|fragment|step): (?P<name>\w+)$", re.MULTILINE)
+_COMMENT = re.compile(r"--.*$", re.MULTILINE)
+
+
+def pieces(text: str, kind: str) -> dict[str, str]:
+    """What follows each `-- <kind>: <name>` line up to the next such line, without comments."""
+    marks = list(_PIECE.finditer(text))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    return {
+        mark["name"]: _COMMENT.sub("", text[mark.end() : end]).strip()
+        for mark, end in zip(marks, ends, strict=True)
+        if mark["kind"] == kind
+    }
+
+
+def _text(name: str) -> str:
+    return (files("postroad.adapters") / name).read_text("utf-8")
+
+
+def load_queries() -> dict[str, str]:
+    """Statements by name, their fragments put in."""
+    text = _text("queries.sql")
+    fragments = pieces(text, "fragment")
+    return {name: query.format(**fragments) for name, query in pieces(text, "name").items()}
+
+
+def load_steps() -> list[str]:
+    """The scripts that make the schema, oldest first."""
+    return list(pieces(_text("schema.sql"), "step").values())
+
+
+def open_writable(path: Path) -> sqlite3.Connection:
+    """The index, made or brought up to date; StorageBroken where that cannot be."""
+    try:
+        # Made by us, so that nobody else may read it, nor the files SQLite puts beside it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(
+            path,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=128,
+        )
+        try:
+            _prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise StorageBroken(f"{path}: {error}") from error
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    # A commit that was answered survives a power cut; NORMAL could lose the last ones.
+    connection.execute("PRAGMA synchronous = FULL")
+    # Pages of the queue's young end change in nearly every burst: copying them back
+    # from the log once in 16 MiB saves most of that.
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    connection.execute("PRAGMA cache_size = -32768")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    _migrate(connection)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    steps = load_steps()
+    (taken,) = connection.execute("PRAGMA user_version").fetchone()
+    if taken > len(steps):
+        raise StorageBroken(f"the index has schema {taken}, this version of Postroad knows {len(steps)}")
+    for number, script in enumerate(steps[taken:], start=taken + 1):
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

@@ -1,0 +1,113 @@
+"""The index of the queue in one SQLite file: `Queue` over a writer and a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from math import inf
+from pathlib import Path
+
+from postroad.adapters.sqlite_changes import Changes, Claim, Deferral, Notice
+from postroad.adapters.sqlite_files import open_writable
+from postroad.adapters.sqlite_reader import SqliteReader
+from postroad.adapters.sqlite_writer import SqliteWriter
+from postroad.mail.message import Change, Delivery, Instant, Message, Recipient
+from postroad.mail.outcome import Outcome
+from postroad.mail.routing import Hop
+from postroad.ports import Finished, HopDue, QueueFilter
+
+# Rows of each lane that one transaction puts off: a dead destination with a hundred
+# thousand recipients must not hold up everybody else's commit.
+DEFER_SLICE = 2000
+
+
+class SqliteQueue:
+    """`Queue`. A component: `run`, `close`. Raises StorageBroken where the file cannot be used.
+
+    What is asked before `run` waits for it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        connection = open_writable(path)
+        self._changes = Changes(connection)
+        self._writer = SqliteWriter(connection, self._changes.forget)
+        self._reader = SqliteReader(path)
+
+    async def run(self) -> None:
+        """Serve until `close`; raises StorageBroken when the index failed."""
+        try:
+            await self._writer.run()
+        finally:
+            await self._reader.close()
+
+    def close(self) -> None:
+        """Take no more changes; those that wait are still committed."""
+        self._writer.close()
+
+    # --- changes -------------------------------------------------------------
+
+    async def add(self, message: Message, recipients: Sequence[Recipient]) -> None:
+        await self._writer.submit(self._changes.add, (message, recipients))
+
+    async def claim(self, hop: Hop, now: Instant, limit: int, until: Instant) -> list[Delivery]:
+        return await self._writer.submit(self._changes.claim, Claim(hop, now, limit, until))
+
+    async def claim_all(self, hop: Hop, limit: int) -> list[Delivery]:
+        return await self._writer.submit(self._changes.claim, Claim(hop, inf, limit, None))
+
+    async def expired(self, now: Instant, limit: int) -> list[Delivery]:
+        return await self._writer.submit(self._changes.expired, (now, limit))
+
+    def record(self, changes: Sequence[Change]) -> Awaitable[list[Finished]]:
+        return self._writer.submit(self._changes.record, changes)
+
+    async def requeue(self, changes: Sequence[Change]) -> None:
+        await self._writer.submit(self._changes.record, changes)
+
+    async def change(self, changes: Sequence[Change]) -> list[Finished]:
+        return await self._writer.submit(self._changes.change, changes)
+
+    async def defer_hop(self, hop: Hop, outcome: Outcome, due: Instant, now: Instant) -> int:
+        deferral = Deferral(hop, outcome, due, now, DEFER_SLICE)
+        deferred = slice = await self._writer.submit(self._changes.defer, deferral)
+        while slice >= DEFER_SLICE and due > now:
+            slice = await self._writer.submit(self._changes.defer, deferral)
+            deferred += slice
+        return deferred
+
+    async def settle(self, message: str, notice: Notice | None) -> None:
+        await self._writer.submit(self._changes.settle, (message, notice))
+
+    async def warned(self, message: str, notice: Notice | None) -> None:
+        await self._writer.submit(self._changes.warned, (message, notice))
+
+    async def restart(self) -> tuple[int, int, int]:
+        return await self._writer.submit(self._changes.restart, None)
+
+    # --- looks ---------------------------------------------------------------
+
+    async def next_due(self, hop: Hop) -> Instant | None:
+        return await self._writer.submit(self._changes.next_due, hop)
+
+    async def delayed(self, now: Instant, limit: int) -> list[Finished]:
+        return await self._writer.submit(self._changes.delayed, (now, limit))
+
+    async def unsettled(self, limit: int) -> list[Finished]:
+        return await self._writer.submit(self._changes.unsettled, limit)
+
+    async def hops(self) -> list[HopDue]:
+        return await self._reader.hops()
+
+    async def find(self, id: str) -> Finished | None:
+        return await self._reader.find(id)
+
+    async def select(
+        self, filter: QueueFilter, limit: int, after: tuple[str, int] | None = None
+    ) -> list[tuple[Message, Recipient]]:
+        return await self._reader.select(filter, limit, after)
+
+    async def counts(self) -> dict[str, int]:
+        return await self._reader.counts()
+
+    async def live(self) -> dict[int, int]:
+        """How many queued messages each segment holds, for `Segments.adopt`."""
+        return await self._reader.live()

@@ -1,0 +1,175 @@
+"""Looks at the index beside the daemon or without it: read-only, a page at a time.
+
+Each page is a transaction of its own, so that no reader keeps the writer's log from
+being copied back, however slowly its pages are consumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiosqlite
+
+from postroad.adapters.sqlite_files import BUSY_TIMEOUT, load_queries
+from postroad.adapters.sqlite_rows import Row, to_message, to_pair, to_recipient
+from postroad.mail.address import AddressError, parse_address
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Instant, Message, Recipient
+from postroad.mail.queue_id import QueueIdError, parse_id
+from postroad.mail.routing import Hop
+from postroad.ports import Finished, HopDue, QueueFilter, StorageBroken
+
+PAGE = 500
+
+_OPEN_NAMES = {state.name.lower(): state for state in State if state.is_open}
+
+
+@dataclass(frozen=True, slots=True)
+class HopState:
+    """What waits for a hop: open recipients by state, the earliest due time of the waiting ones."""
+
+    hop: Hop
+    waiting: int
+    active: int
+    held: int
+    due: Instant | None
+
+
+class SqliteReader:
+    """Opens at the first look; `close` when done. Every look raises StorageBroken where it cannot be."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sql = load_queries()
+        self._connection: aiosqlite.Connection | None = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> SqliteReader:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def pages(
+        self, filter: QueueFilter, size: int = PAGE
+    ) -> AsyncIterator[list[tuple[Message, Recipient]]]:
+        """All open recipients that the filter names, in id order."""
+        after: tuple[str, int] | None = None
+        while page := await self.select(filter, size, after):
+            yield page
+            after = page[-1][1].message, page[-1][1].n
+
+    async def select(
+        self, filter: QueueFilter, limit: int, after: tuple[str, int] | None = None
+    ) -> list[tuple[Message, Recipient]]:
+        """As `Queue.select`."""
+        conditions = _conditions(filter)
+        if conditions is None:
+            return []
+        message, n = after or ("0" * 12, -1)
+        conditions |= {"message": parse_id(message), "n": n, "limit": limit}
+        return [to_pair(row) for row in await self._all("select_ids" if filter.ids else "select", conditions)]
+
+    async def find(self, id: str) -> Finished | None:
+        """As `Queue.find`; None also for what is not an id."""
+        number = _number(id)
+        if number is None:
+            return None
+        rows = await self._all("find_message", (number,))
+        recipients = await self._all("recipients_of", (number,))
+        # Between the two looks the message may have been settled.
+        if not rows or not recipients:
+            return None
+        return Finished(to_message(rows[0]), tuple(map(to_recipient, recipients)))
+
+    async def counts(self) -> dict[str, int]:
+        """As `Queue.counts`."""
+        states = {row[0]: row[1] for row in await self._all("count_states")}
+        (row,) = await self._all("count_messages")
+        counted = {name: states.get(int(state), 0) for name, state in _OPEN_NAMES.items()}
+        return {**counted, "messages": row[0]}
+
+    async def hops(self) -> list[HopDue]:
+        """As `Queue.hops`."""
+        return [HopDue(Hop(route, name), due) for route, name, due in await self._all("hops")]
+
+    async def hop_states(self) -> list[HopState]:
+        """What is open, hop by hop, the most first."""
+        found: dict[Hop, dict[State, tuple[int, Instant]]] = {}
+        for route, name, state, count, due in await self._all("hop_states"):
+            found.setdefault(Hop(route, name), {})[State(state)] = count, due
+        states = [_hop_state(hop, counted) for hop, counted in found.items()]
+        return sorted(states, key=lambda each: -(each.waiting + each.active + each.held))
+
+    async def live(self) -> dict[int, int]:
+        """How many messages of the queue each segment of the spool holds (see `Segments.adopt`)."""
+        return {row[0]: row[1] for row in await self._all("live")}
+
+    async def _all(self, name: str, values: Row | dict[str, Any] = ()) -> Sequence[Row]:
+        try:
+            connection = await self._open()
+            return list(await connection.execute_fetchall(self._sql[name], values))
+        except (sqlite3.Error, OSError) as error:
+            raise StorageBroken(f"{self._path}: {error}") from error
+
+    async def _open(self) -> aiosqlite.Connection:
+        async with self._opening:
+            if self._connection is None:
+                self._connection = await aiosqlite.connect(
+                    f"file:{quote(str(self._path))}?mode=ro",
+                    uri=True,
+                    timeout=BUSY_TIMEOUT,
+                    isolation_level=None,
+                )
+            return self._connection
+
+
+def _number(id: str) -> int | None:
+    """None: no message can have that id."""
+    try:
+        return parse_id(id)
+    except QueueIdError:
+        return None
+
+
+def _hop_state(hop: Hop, counted: dict[State, tuple[int, Instant]]) -> HopState:
+    none: tuple[int, Instant | None] = (0, None)
+    waiting, due = counted.get(State.WAITING, none)
+    active, _ = counted.get(State.ACTIVE, none)
+    held, _ = counted.get(State.HELD, none)
+    return HopState(hop, waiting, active, held, due)
+
+
+def _conditions(filter: QueueFilter) -> dict[str, Any] | None:
+    """The filter as values of the query; None when it cannot match anything."""
+    null_sender = filter.sender in ("", "<>")
+    try:
+        to = None if filter.to is None else parse_address(filter.to, smtputf8=True)
+        named = None if null_sender else filter.sender
+        sender = None if named is None else parse_address(named, smtputf8=True)
+        state = None if filter.state is None else _OPEN_NAMES[filter.state]
+    except (AddressError, KeyError):
+        return None
+    return {
+        "ids": json.dumps([number for number in map(_number, filter.ids) if number is not None]),
+        "state": state,
+        "domain": filter.domain and filter.domain.lower(),
+        "to_local": to and to.local,
+        "to_domain": to and to.domain,
+        "sender_local": sender and sender.local,
+        "sender_domain": sender and sender.domain,
+        "null_sender": 1 if null_sender else None,
+        "older_than": filter.older_than,
+    }

@@ -1,0 +1,141 @@
+"""Rows of the index and the values they hold; the order of columns is that of queries.sql."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from postroad.mail.address import Address
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Body, Change, Lane, Location, Message, Notify, Recipient, Ret
+from postroad.mail.outcome import Outcome
+from postroad.mail.queue_id import format_id, parse_id
+from postroad.mail.routing import Hop
+
+DOTTED, EIGHT_BIT, SMTPUTF8 = 1, 2, 4
+MESSAGE_COLUMNS = 15
+
+Row = Sequence[Any]
+
+_outcome_to_json = msgspec.json.Encoder().encode
+_outcome_from_json = msgspec.json.Decoder(Outcome).decode
+
+# Enum calls cost more than the rest of a row.
+_STATES = tuple(State)
+_LANES = tuple(Lane)
+
+
+def message_row(message: Message) -> Row:
+    sender, location = message.sender, message.location
+    return (
+        parse_id(message.id),
+        sender and sender.local,
+        sender and sender.domain,
+        message.account,
+        int(message.lane),
+        message.size,
+        message.received_at,
+        message.expires_at,
+        message.warn_at,
+        location.segment,
+        location.offset,
+        location.length,
+        _flags(message),
+        message.ret,
+        message.envid,
+    )
+
+
+def _flags(message: Message) -> int:
+    return (
+        DOTTED * message.dotted | EIGHT_BIT * (message.body is Body.EIGHT_BIT) | SMTPUTF8 * message.smtputf8
+    )
+
+
+def to_message(row: Row) -> Message:
+    id, local, domain, account, lane, size, received, expires, warn = row[:9]
+    segment, offset, length, flags, ret, envid = row[9:MESSAGE_COLUMNS]
+    return Message(
+        format_id(id),
+        None if domain is None else Address(local, domain),
+        account,
+        _LANES[lane],
+        size,
+        received,
+        expires,
+        warn,
+        Location(segment, offset, length),
+        flags & DOTTED != 0,
+        Body.EIGHT_BIT if flags & EIGHT_BIT else Body.SEVEN_BIT,
+        flags & SMTPUTF8 != 0,
+        None if ret is None else Ret(ret),
+        envid,
+    )
+
+
+def recipient_row(recipient: Recipient, hop: int, lane: Lane) -> Row:
+    """For `add_recipient`; `hop` is the integer of its hop."""
+    return (
+        parse_id(recipient.message),
+        recipient.n,
+        hop,
+        int(lane),
+        int(recipient.state),
+        recipient.due,
+        recipient.attempts,
+        recipient.address.local,
+        recipient.address.domain,
+        None if recipient.notify is None else int(recipient.notify),
+        recipient.orcpt,
+        recipient.first_greylisted,
+        recipient.hints_used,
+        recipient.warned,
+        outcome_text(recipient.last),
+        recipient.last_attempt_at,
+    )
+
+
+def to_recipient(row: Row) -> Recipient:
+    message, n, state, due, attempts, local, domain, notify, orcpt = row[:9]
+    first_greylisted, hints_used, warned, last, last_attempt_at, route, name = row[9:]
+    return Recipient(
+        format_id(message),
+        n,
+        Address(local, domain),
+        Hop(route, name),
+        _STATES[state],
+        due,
+        attempts,
+        None if notify is None else Notify(notify),
+        orcpt,
+        first_greylisted,
+        hints_used,
+        warned != 0,
+        None if last is None else _outcome_from_json(last),
+        last_attempt_at,
+    )
+
+
+def to_pair(row: Row) -> tuple[Message, Recipient]:
+    """A row of {message}, {recipient}."""
+    return to_message(row), to_recipient(row[MESSAGE_COLUMNS:])
+
+
+def change_row(change: Change) -> Row:
+    return (
+        parse_id(change.message),
+        change.n,
+        int(change.state),
+        change.due,
+        change.attempts,
+        outcome_text(change.outcome),
+        change.at,
+        change.first_greylisted,
+        change.hints_used,
+    )
+
+
+def outcome_text(outcome: Outcome | None) -> str | None:
+    return None if outcome is None else _outcome_to_json(outcome).decode()

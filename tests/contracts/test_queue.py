@@ -1,0 +1,438 @@
+"""What every queue does: the one in memory that tests use, and the index."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from postroad.adapters.sqlite_queue import SqliteQueue
+from postroad.mail.address import Address
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Body, Lane, Location, Message, Notify, Recipient, Ret
+from postroad.mail.outcome import Reason
+from postroad.ports import Finished, HopDue, Queue, QueueFilter
+from tests.support.build import (
+    HOUR,
+    NOW,
+    change,
+    deferred,
+    delivered,
+    failed,
+    hop,
+    message,
+    queue_id,
+    recipient,
+)
+from tests.support.memory_queue import MemoryQueue
+from tests.support.running import running
+
+LATER = NOW + 10 * HOUR
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Queue]:
+    if request.param == "memory":
+        yield MemoryQueue()
+        return
+    index = SqliteQueue(tmp_path / "queue.sqlite")
+    async with running(index):
+        yield index
+
+
+async def add(queue: Queue, number: int = 1, *to: str, lane: int = 1, due: float = NOW) -> list[Recipient]:
+    """A message with these waiting recipients."""
+    owner = message(number, lane=Lane(lane))
+    rows = [recipient(each, n, message=owner.id, due=due) for n, each in enumerate(to or ("b@example.org",))]
+    await queue.add(owner, rows)
+    return rows
+
+
+async def claim_one(queue: Queue, name: str = "example.org") -> Recipient:
+    (delivery,) = await queue.claim(hop(name), NOW, 1, LATER)
+    (row,) = delivery.recipients
+    return row
+
+
+# --- what goes in comes out ------------------------------------------------------
+
+
+async def test_a_message_with_every_field_set_comes_back_as_it_was(queue: Queue) -> None:
+    whole = replace(
+        message(7),
+        account="täst",
+        lane=Lane.BULK,
+        received_at=NOW + 0.123456789,
+        location=Location(2**40, 2**41, 2**31),
+        dotted=True,
+        body=Body.EIGHT_BIT,
+        smtputf8=True,
+        ret=Ret.HDRS,
+        envid="QQ+2B314159",
+    )
+    row = replace(
+        recipient(whole),
+        address=Address("grün zeug", "[IPv6:2001:db8::1]"),
+        hop=hop("relay.example:2525", "smarthost"),
+        state=State.HELD,
+        attempts=3,
+        notify=Notify.SUCCESS | Notify.DELAY,
+        orcpt="rfc822;b+2Bc@example.org",
+        first_greylisted=NOW - 0.25,
+        hints_used=2,
+        warned=True,
+        last=deferred(),
+        last_attempt_at=NOW - 1 / 3,
+    )
+    await queue.add(whole, [row])
+    assert await queue.find(whole.id) == Finished(whole, (row,))
+
+
+async def test_the_null_sender_and_absent_parameters_come_back_as_none(queue: Queue) -> None:
+    bare = message(sender=None, warn_at=None)
+    row = recipient(bare, notify=None)
+    await queue.add(bare, [row])
+    assert await queue.find(bare.id) == Finished(bare, (row,))
+
+
+async def test_notify_never_is_not_an_absent_notify(queue: Queue) -> None:
+    await queue.add(message(), [recipient(notify=Notify.NEVER)])
+    found = await queue.find(queue_id(1))
+    assert found is not None
+    assert found.recipients[0].notify == Notify.NEVER
+
+
+async def test_an_id_is_queued_once(queue: Queue) -> None:
+    await add(queue, 1)
+    with pytest.raises(ValueError):
+        await add(queue, 1)
+
+
+@pytest.mark.parametrize("id", [queue_id(9), "nonsense", ""])
+async def test_nothing_is_found_under_an_unknown_id(queue: Queue, id: str) -> None:
+    await add(queue, 1)
+    assert await queue.find(id) is None
+
+
+# --- hops and claims ---------------------------------------------------------------
+
+
+async def test_hops_are_those_with_waiting_recipients_and_their_earliest_due_time(queue: Queue) -> None:
+    await add(queue, 1, "a@one.example", "b@two.example", due=NOW + 5)
+    await add(queue, 2, "c@one.example", due=NOW + 3, lane=2)
+    owner = message(3)
+    await queue.add(
+        owner,
+        [
+            recipient("d@three.example", 0, message=owner.id, state=State.ACTIVE),
+            recipient("e@four.example", 1, message=owner.id, state=State.HELD),
+        ],
+    )
+    assert sorted(await queue.hops(), key=lambda each: each.hop.name) == [
+        HopDue(hop("one.example"), NOW + 3),
+        HopDue(hop("two.example"), NOW + 5),
+    ]
+    assert await queue.next_due(hop("one.example")) == NOW + 3
+    assert await queue.next_due(hop("three.example")) is None
+    assert await queue.next_due(hop("unheard.example")) is None
+
+
+async def test_a_claim_counts_the_attempt_and_sets_the_pessimistic_due_time(queue: Queue) -> None:
+    (row,) = await add(queue)
+    (delivery,) = await queue.claim(hop(), NOW, 10, LATER)
+    assert delivery.message == message()
+    assert delivery.recipients == (replace(row, state=State.ACTIVE, attempts=1, due=LATER),)
+    assert delivery.hop == hop()
+
+
+async def test_what_is_claimed_is_not_claimed_again(queue: Queue) -> None:
+    await add(queue)
+    assert len(await queue.claim(hop(), NOW, 10, LATER)) == 1
+    assert await queue.claim(hop(), NOW, 10, LATER) == []
+
+
+async def test_what_is_not_due_or_of_another_hop_is_not_claimed(queue: Queue) -> None:
+    await add(queue, 1, "a@one.example", due=NOW + 1)
+    await add(queue, 2, "a@two.example")
+    assert await queue.claim(hop("one.example"), NOW, 10, LATER) == []
+
+
+async def test_the_lane_comes_before_the_due_time(queue: Queue) -> None:
+    await add(queue, 1, lane=2, due=NOW - 9)
+    await add(queue, 2, lane=1, due=NOW - 1)
+    await add(queue, 3, lane=1, due=NOW - 5)
+    await add(queue, 4, lane=0, due=NOW)
+    claimed = await queue.claim(hop(), NOW, 3, LATER)
+    assert [each.message.id for each in claimed] == [queue_id(4), queue_id(3), queue_id(2)]
+
+
+async def test_recipients_of_one_message_make_one_delivery_and_the_limit_counts_recipients(
+    queue: Queue,
+) -> None:
+    await add(queue, 1, "a@example.org", "b@example.org", "c@other.example", "d@example.org")
+    (delivery,) = await queue.claim(hop(), NOW, 2, LATER)
+    assert [row.n for row in delivery.recipients] == [0, 1]
+    (rest,) = await queue.claim(hop(), NOW, 2, LATER)
+    assert [row.n for row in rest.recipients] == [3]
+
+
+async def test_claim_all_takes_what_is_not_due_and_counts_no_attempt(queue: Queue) -> None:
+    (row,) = await add(queue, due=LATER)
+    (delivery,) = await queue.claim_all(hop(), 10)
+    assert delivery.recipients == (replace(row, state=State.ACTIVE),)
+
+
+async def test_expired_recipients_are_claimed_of_every_hop(queue: Queue) -> None:
+    old = message(1, expires_at=NOW)
+    rows = [
+        recipient("a@one.example", 0, message=old.id, due=LATER),
+        recipient("b@two.example", 1, message=old.id, state=State.ACTIVE),
+        recipient("c@three.example", 2, message=old.id),
+    ]
+    await queue.add(old, rows)
+    await add(queue, 2)
+    claimed = await queue.expired(NOW, 10)
+    assert [each.hop.name for each in claimed] == ["one.example", "three.example"]
+    assert all(row.state is State.ACTIVE for each in claimed for row in each.recipients)
+    assert await queue.expired(NOW, 10) == []
+
+
+async def test_a_restart_voids_claims_and_keeps_their_due_time(queue: Queue) -> None:
+    await add(queue, 1, "a@example.org", "b@other.example")
+    await claim_one(queue)
+    assert await queue.restart() == (1, 2, 1)
+    assert await queue.next_due(hop()) == LATER
+
+
+async def test_a_deferred_hop_waits_without_an_attempt_being_counted(queue: Queue) -> None:
+    rows = await add(queue, 1, "a@example.org", "b@other.example")
+    await add(queue, 2, due=NOW + 1)
+    assert await queue.defer_hop(hop(), deferred(), LATER, NOW) == 1
+    found = await queue.find(queue_id(1))
+    assert found is not None
+    assert found.recipients == (replace(rows[0], due=LATER, last=deferred()), rows[1])
+    assert await queue.next_due(hop()) == NOW + 1
+
+
+# --- outcomes ----------------------------------------------------------------------
+
+
+async def test_a_deferral_is_stored_whole_and_the_recipient_waits_again(queue: Queue) -> None:
+    await add(queue)
+    row = await claim_one(queue)
+    deferral = change(row, deferred(), first_greylisted=NOW, hints_used=1, due=NOW + 300)
+    assert await queue.record([deferral]) == []
+    found = await queue.find(row.message)
+    assert found is not None
+    assert found.recipients == (
+        replace(
+            row,
+            state=State.WAITING,
+            due=NOW + 300,
+            last=deferred(),
+            last_attempt_at=NOW,
+            first_greylisted=NOW,
+            hints_used=1,
+        ),
+    )
+    assert await queue.next_due(hop()) == NOW + 300
+
+
+async def test_the_last_delivery_removes_the_message_in_the_same_step(queue: Queue) -> None:
+    await add(queue, 1, "a@example.org", "b@other.example")
+    first, second = await claim_one(queue), await claim_one(queue, "other.example")
+    assert await queue.record([change(first, delivered())]) == []
+    assert await queue.record([change(second, delivered())]) == [Finished(message(), ())]
+    assert await queue.find(first.message) is None
+    assert (await queue.counts())["messages"] == 0
+
+
+async def test_a_failure_keeps_the_message_until_it_is_settled(queue: Queue) -> None:
+    await add(queue, 1, "a@example.org", "b@other.example")
+    first, second = await claim_one(queue), await claim_one(queue, "other.example")
+    await queue.record([change(first, failed())])
+    (finished,) = await queue.record([change(second, delivered())])
+    assert finished.message == message()
+    assert [row.state for row in finished.recipients] == [State.FAILED, State.DELIVERED]
+    assert finished.recipients[0].last == failed()
+    assert await queue.unsettled(10) == [finished]
+
+
+async def test_a_wish_for_success_dsn_keeps_the_message_until_it_is_settled(queue: Queue) -> None:
+    await queue.add(message(), [recipient(notify=Notify.SUCCESS)])
+    row = await claim_one(queue)
+    (finished,) = await queue.record([change(row, delivered())])
+    assert [each.state for each in finished.recipients] == [State.DELIVERED]
+
+
+async def test_a_message_finished_by_two_records_at_once_is_told_of_once(queue: Queue) -> None:
+    await add(queue, 1, "a@example.org", "b@other.example")
+    first, second = await claim_one(queue), await claim_one(queue, "other.example")
+    answers = [queue.record([change(first, failed())]), queue.record([change(second, failed())])]
+    told = [finished for answer in answers for finished in await answer]
+    assert [len(each.recipients) for each in told] == [2]
+
+
+async def test_only_a_claimed_recipient_can_be_recorded(queue: Queue) -> None:
+    (row,) = await add(queue)
+    assert await queue.record([change(row, delivered())]) == []
+    claimed = await claim_one(queue)
+    (finished,) = await queue.record([change(claimed, failed())])
+    assert await queue.record([change(claimed, delivered())]) == []
+    assert await queue.unsettled(10) == [finished]
+
+
+async def test_what_was_not_tried_waits_again_with_its_history_untouched(queue: Queue) -> None:
+    await queue.add(message(), [recipient(last=deferred(), last_attempt_at=NOW - 5, hints_used=1)])
+    row = await claim_one(queue)
+    await queue.requeue([change(row, state=State.WAITING, due=NOW, attempts=0)])
+    found = await queue.find(row.message)
+    assert found is not None
+    assert found.recipients == (replace(row, state=State.WAITING, due=NOW, attempts=0),)
+
+
+# --- settling and warning ------------------------------------------------------------
+
+
+async def failed_message(queue: Queue, number: int = 1) -> Message:
+    await add(queue, number)
+    row = await claim_one(queue)
+    (finished,) = await queue.record([change(row, failed())])
+    return finished.message
+
+
+async def test_settling_removes_the_message_and_adds_its_dsn(queue: Queue) -> None:
+    settled = await failed_message(queue)
+    dsn = message(2, sender=None)
+    await queue.settle(settled.id, (dsn, [recipient(dsn)]))
+    assert await queue.find(settled.id) is None
+    assert await queue.find(dsn.id) == Finished(dsn, (recipient(dsn),))
+    assert await queue.unsettled(10) == []
+
+
+async def test_settling_twice_sends_one_dsn(queue: Queue) -> None:
+    settled = await failed_message(queue)
+    for number in (2, 3):
+        dsn = message(number, sender=None)
+        await queue.settle(settled.id, (dsn, [recipient(dsn)]))
+    assert (await queue.counts())["messages"] == 1
+    assert await queue.find(queue_id(3)) is None
+
+
+async def test_a_dsn_that_cannot_be_added_leaves_its_message_unsettled(queue: Queue) -> None:
+    settled = await failed_message(queue)
+    taken = message(2)
+    await queue.add(taken, [recipient(taken)])
+    with pytest.raises(ValueError):
+        await queue.settle(settled.id, (taken, [recipient(taken)]))
+    assert [each.message for each in await queue.unsettled(10)] == [settled]
+
+
+async def test_a_message_with_open_recipients_cannot_be_settled(queue: Queue) -> None:
+    (row,) = await add(queue)
+    with pytest.raises(ValueError):
+        await queue.settle(row.message, None)
+    assert await queue.find(row.message) is not None
+
+
+async def test_delayed_messages_are_named_with_their_open_recipients_until_warned(queue: Queue) -> None:
+    late = message(1, warn_at=NOW)
+    rows = [recipient("a@one.example", 0), recipient("b@two.example", 1, state=State.HELD)]
+    await queue.add(late, rows)
+    await queue.add(message(2, warn_at=NOW + 1), [recipient(message=queue_id(2))])
+    await queue.add(message(3, warn_at=None), [recipient(message=queue_id(3))])
+    assert await queue.delayed(NOW, 10) == [Finished(late, tuple(rows))]
+    dsn = message(4, sender=None, warn_at=None)
+    await queue.warned(late.id, (dsn, [recipient(dsn)]))
+    assert await queue.delayed(NOW, 10) == []
+    found = await queue.find(late.id)
+    assert found is not None
+    assert found.message.warn_at is None
+    assert all(row.warned for row in found.recipients)
+    assert await queue.find(dsn.id) is not None
+
+
+async def test_a_second_warning_is_not_sent(queue: Queue) -> None:
+    await queue.add(message(1, warn_at=NOW), [recipient()])
+    for number in (2, 3):
+        dsn = message(number, sender=None)
+        await queue.warned(queue_id(1), (dsn, [recipient(dsn)]))
+    assert await queue.find(queue_id(3)) is None
+
+
+# --- operators -----------------------------------------------------------------------
+
+
+async def test_an_operators_change_leaves_active_recipients_alone(queue: Queue) -> None:
+    await add(queue, 1, "a@example.org", "b@other.example")
+    active = await claim_one(queue)
+    found = await queue.find(active.message)
+    assert found is not None
+    held = [change(row, state=State.HELD) for row in found.recipients]
+    assert await queue.change(held) == []
+    after = await queue.find(active.message)
+    assert after is not None
+    assert [row.state for row in after.recipients] == [State.ACTIVE, State.HELD]
+
+
+async def test_cancelling_every_recipient_removes_the_message(queue: Queue) -> None:
+    rows = await add(queue, 1, "a@example.org", "b@other.example")
+    cancelled = failed(reason=Reason.CANCELLED)
+    answer = await queue.change([change(row, cancelled, state=State.CANCELLED) for row in rows])
+    assert answer == [Finished(message(), ())]
+    assert await queue.find(queue_id(1)) is None
+
+
+async def test_counts_are_of_open_recipients_and_of_messages(queue: Queue) -> None:
+    await add(queue, 1, "a@example.org", "b@other.example")
+    await queue.add(message(2), [recipient(message=queue_id(2), state=State.HELD)])
+    await claim_one(queue)
+    assert await queue.counts() == {"waiting": 1, "active": 1, "held": 1, "messages": 2}
+
+
+SELECTIONS: list[tuple[QueueFilter, list[tuple[int, int]]]] = [
+    (QueueFilter(), [(1, 0), (1, 1), (2, 0), (3, 0)]),
+    (QueueFilter(ids=(queue_id(3), queue_id(1))), [(1, 0), (1, 1), (3, 0)]),
+    (QueueFilter(ids=(queue_id(3).lower(), "unknown")), [(3, 0)]),
+    (QueueFilter(to="A@one.example"), [(1, 0)]),
+    (QueueFilter(to="not an address"), []),
+    (QueueFilter(domain="Two.example"), [(1, 1), (2, 0)]),
+    (QueueFilter(sender="A@EXAMPLE.com"), [(1, 0), (1, 1), (2, 0)]),
+    (QueueFilter(sender="<>"), [(3, 0)]),
+    (QueueFilter(state="held"), [(2, 0)]),
+    (QueueFilter(state="delivered"), []),
+    (QueueFilter(older_than=NOW), [(1, 0), (1, 1)]),
+    (QueueFilter(domain="two.example", state="waiting"), [(1, 1)]),
+]
+
+
+@pytest.mark.parametrize(("filter", "expected"), SELECTIONS)
+async def test_a_filter_selects_open_recipients(
+    queue: Queue, filter: QueueFilter, expected: list[tuple[int, int]]
+) -> None:
+    await queue.add(
+        message(1, received_at=NOW - 1),
+        [recipient("a@one.example", 0), recipient("b@two.example", 1)],
+    )
+    await queue.add(message(2), [recipient("c@two.example", message=queue_id(2), state=State.HELD)])
+    await queue.add(
+        message(3, sender=None),
+        [
+            recipient("d@three.example", 0, message=queue_id(3)),
+            recipient("e@three.example", 1, message=queue_id(3), state=State.FAILED),
+        ],
+    )
+    wanted = [(queue_id(number), n) for number, n in expected]
+    assert [(row.message, row.n) for _, row in await queue.select(filter, 10)] == wanted
+
+
+async def test_pages_follow_each_other_without_gap_or_repeat(queue: Queue) -> None:
+    for number in (1, 2, 3):
+        await add(queue, number, "a@one.example", "b@two.example")
+    seen: list[tuple[str, int]] = []
+    while page := await queue.select(QueueFilter(), 4, seen[-1] if seen else None):
+        assert all(owner.id == row.message for owner, row in page)
+        seen += [(row.message, row.n) for _, row in page]
+    assert seen == [(queue_id(number), n) for number in (1, 2, 3) for n in (0, 1)]
