@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 MAX_LINE = 2048
 MAX_LINES = 100
 MAX_TEXT = 4096
 MAX_QUOTED = 200
+MAX_REMEMBERED = 64
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
 _SEPARATORS = (b" ", b"-", b"\r", b"")
 
 
@@ -50,11 +53,13 @@ class ReplyParser:
     since a 250 is true whatever follows it. Memory is bounded by the limits above.
     """
 
-    __slots__ = ("_buffer", "_code", "_enhanced", "_kept", "_lines", "_number", "violation")
+    __slots__ = ("_buffer", "_code", "_enhanced", "_kept", "_lines", "_number", "_remembered", "violation")
 
     def __init__(self) -> None:
         self.violation: ProtocolViolation | None = None
         self._buffer = b""
+        # A session hears the same "250 2.1.5 Ok" over and over.
+        self._remembered: dict[bytes, Reply] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -77,7 +82,10 @@ class ReplyParser:
             data = self._buffer + data
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
-            reply = self._line(data[start:end])
+            line = data[start:end]
+            reply = self._remembered.get(line) if not self._number else None
+            if reply is None:
+                reply = self._line(line)
             if reply is not None:
                 replies.append(reply)
             elif self.violation is not None:
@@ -100,6 +108,10 @@ class ReplyParser:
         if line[3:4] == b"-":
             return None
         reply = Reply(int(self._code), tuple(self._lines), self._enhanced)
+        if self._number == 1 and len(line) < MAX_QUOTED:
+            if len(self._remembered) == MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[line] = reply
         self._begin()
         return reply
 
@@ -119,10 +131,10 @@ class ReplyParser:
         text = octets.decode("utf-8", "backslashreplace").rstrip()
         if not text.isprintable():
             text = printable(text)
-        status = _enhanced_code(text, self._code)
-        if status is not None and self._enhanced in (None, status):
-            self._enhanced = status
-            text = text[len(status) + 1 :].lstrip()
+        status = _STATUS.match(text) if text[1:2] == "." else None
+        if status is not None and text[0] == chr(self._code[0]) and self._enhanced in (None, status[0]):
+            self._enhanced = status[0]
+            text = text[status.end() :].lstrip()
         self._lines.append(text[: MAX_TEXT - self._kept])
         self._kept += len(self._lines[-1])
 
@@ -135,14 +147,3 @@ class ReplyParser:
 def printable(text: str) -> str:
     """The text with "?" for every character that is not printable; fit for logs and headers."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
-def _enhanced_code(text: str, code: bytes) -> str | None:
-    """The RFC 3463 code that begins the text, when its class is the reply's."""
-    if text[1:2] != "." or text[0] != chr(code[0]):
-        return None
-    status = text.partition(" ")[0]
-    parts = status.split(".")
-    if len(parts) == 3 and all(part.isdecimal() and part.isascii() and len(part) <= 3 for part in parts):
-        return status
-    return None

@@ -61,23 +61,21 @@ class Unsendable(Exception):
         self.trouble = trouble
 
 
-def check(envelope: Envelope, capabilities: Capabilities, size: int) -> None:
-    """Raise Unsendable where the peer's EHLO already says that it cannot take this message."""
+def check(envelope: Envelope, capabilities: Capabilities, size: int) -> bool:
+    """Raise Unsendable where the peer's EHLO already says that it cannot take this message.
+
+    Answers whether SMTPUTF8 is needed: the envelope says so, or an address is not ASCII.
+    """
     if 0 < capabilities.size < size:
         _refuse(Fault.SIZE, f"message of {size} octets; the receiver takes {capabilities.size}")
-    if not capabilities.smtputf8 and needs_smtputf8(envelope):
-        _refuse(Fault.NO_SMTPUTF8, "the receiver does not offer SMTPUTF8")
-    if not capabilities.eight_bit and envelope.body is Body.EIGHT_BIT:
+    if envelope.body is Body.EIGHT_BIT and not capabilities.eight_bit:
         _refuse(Fault.NO_8BITMIME, "the receiver does not offer 8BITMIME")
-
-
-def needs_smtputf8(envelope: Envelope) -> bool:
-    """Whether the envelope says so (its headers need it), or an address has a non-ASCII local part."""
-    if envelope.smtputf8:
-        return True
-    if envelope.sender is not None and not envelope.sender.is_ascii:
-        return True
-    return any(not recipient.address.is_ascii for recipient in envelope.recipients)
+    utf8 = envelope.smtputf8 or not (envelope.sender is None or envelope.sender.is_ascii)
+    for recipient in envelope.recipients:
+        utf8 = utf8 or not recipient.address.is_ascii
+    if utf8 and not capabilities.smtputf8:
+        _refuse(Fault.NO_SMTPUTF8, "the receiver does not offer SMTPUTF8")
+    return utf8
 
 
 def _refuse(fault: Fault, text: str) -> None:
@@ -99,14 +97,14 @@ def path(address: Address | None) -> str:
     return f"<{address}>"
 
 
-def mail_command(envelope: Envelope, capabilities: Capabilities, size: int) -> bytes:
+def mail_command(envelope: Envelope, capabilities: Capabilities, size: int, utf8: bool) -> bytes:
     """MAIL with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET, ENVID (RFC 3461) as offered."""
     parts = ["MAIL FROM:" + path(envelope.sender)]
     if capabilities.size_offered:
         parts.append(f"SIZE={size}")
     if envelope.body is Body.EIGHT_BIT and capabilities.eight_bit:
         parts.append("BODY=8BITMIME")
-    if needs_smtputf8(envelope):
+    if utf8:
         parts.append("SMTPUTF8")
     if capabilities.dsn and envelope.ret is not None:
         parts.append(f"RET={envelope.ret}")
@@ -215,10 +213,10 @@ class Exchange:
         self, envelope: Envelope, capabilities: Capabilities, size: int, *, reset: bool = False
     ) -> None:
         """Raises Unsendable, before anything was sent, when this message cannot go to this peer."""
-        check(envelope, capabilities, size)
+        utf8 = check(envelope, capabilities, size)
         dsn = capabilities.dsn
         commands = [b"RSET\r\n"] if reset else []
-        commands.append(mail_command(envelope, capabilities, size))
+        commands.append(mail_command(envelope, capabilities, size, utf8))
         commands.extend(rcpt_command(recipient, dsn) for recipient in envelope.recipients)
         commands.append(b"DATA\r\n")
         self._commands = commands
