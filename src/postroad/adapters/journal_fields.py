@@ -30,6 +30,7 @@ from postroad.mail.events import (
 )
 from postroad.mail.message import Attempt, Instant, Peer
 from postroad.mail.outcome import Kind, Outcome, Reason
+from postroad.mail.timestamps import rfc3339
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
@@ -69,11 +70,6 @@ class Stamp:
             self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = second
         return f"{self._text}.{milliseconds % 1000:03d}Z"
-
-
-def rfc3339(instant: Instant) -> str:
-    """Whole seconds, UTC: "2026-11-23T01:02:03Z"."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(instant))
 
 
 class Entry(NamedTuple):

@@ -1,0 +1,248 @@
+"""The maildrop: messages that the sendmail command left while the daemon was down.
+
+A file is one line of JSON, the `submit` request of the local socket, and the content.
+Its owner, as the kernel knows it, is who submitted. Every user may put files there
+(mode 1733), so each is taken for whatever it may be: a link, a pipe, gigabytes.
+
+A message enters the queue exactly once, whenever the process dies: the file is first
+renamed to carry the queue id that the message will get, durably; at the next start a
+file whose id the queue knows is removed, any other is submitted under that same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from postroad.adapters.local_request import (
+    BadRequest,
+    SubmitRequest,
+    Unacceptable,
+    canonical_content,
+    parse_request,
+    submit_request,
+)
+from postroad.mail.events import Event, Refused, StorageTrouble
+from postroad.mail.message import Content, Peer, Submission
+from postroad.mail.reply import Reply
+from postroad.ports import Clock, Events, NewId, Queue
+
+POLL = 30.0
+BATCH = 500
+MAX_REQUEST = 1 << 20
+# A writer that has not finished its file after this long was killed.
+ABANDONED = 86400.0
+
+_FRESH = re.compile(r"[0-9a-f]{1,20}\.[0-9a-f]{32}")
+_CLAIMED = re.compile(r"claimed\.([0-9A-Z]{12})\.([0-9a-f]{1,20}\.[0-9a-f]{32})")
+
+
+class NamedIntake(Protocol):
+    """The inward port for a door that chooses the queue id."""
+
+    async def accept(self, submission: Submission, id: str | None = None) -> Reply: ...
+
+
+class NoMessage(Exception):
+    """What lies there is no message; the text says what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaildropSettings:
+    """What a reload may change. `origin` completes addresses; the size is in octets."""
+
+    origin: str
+    max_message_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Dropped:
+    """A file as it was read: its owner and what he asked."""
+
+    uid: int
+    request: SubmitRequest
+    content: Content
+
+
+class MaildropDoor:
+    """Takes up what lies in `directory`: at the start of `run`, at each `poke`, and now and then."""
+
+    def __init__(
+        self,
+        directory: Path,
+        intake: NamedIntake,
+        queue: Queue,
+        new_id: NewId,
+        clock: Clock,
+        events: Events,
+        settings: MaildropSettings,
+        poll: float = POLL,
+    ) -> None:
+        self._directory = directory
+        self._intake = intake
+        self._queue = queue
+        self._new_id = new_id
+        self._clock = clock
+        self._events = events
+        self.settings = settings
+        self._poll = poll
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    def prepare(self) -> None:
+        """Make the directory, or give it its mode; OSError where that cannot be."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # mkdir's mode is cut by the umask.
+        self._directory.chmod(0o1733)
+
+    async def run(self) -> None:
+        """Until `close`; a message that is being submitted then is finished."""
+        while not self._closing:
+            self._wake.clear()
+            try:
+                await self.sweep()
+            except OSError as error:
+                self._events.emit(StorageTrouble("maildrop", str(error)))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll):
+                    await self._wake.wait()
+
+    def poke(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closing = True
+        self._wake.set()
+
+    async def sweep(self) -> int:
+        """Take up everything that lies there now; how many messages were accepted. Raises OSError."""
+        accepted = 0
+        for claimed in await asyncio.to_thread(self._claim, self._clock.now()):
+            if self._closing:
+                break
+            accepted += await self._submit(claimed)
+        return accepted
+
+    def _claim(self, now: float) -> list[str]:
+        """Names that carry queue ids, durably: those of before, and files that came since."""
+        names = sorted(self._names())
+        claimed = [name for name in names if _CLAIMED.fullmatch(name)]
+        fresh = [name for name in names if _FRESH.fullmatch(name)]
+        for name in fresh:
+            mine = f"claimed.{self._new_id(now)}.{name}"
+            with suppress(FileNotFoundError):
+                os.rename(self._directory / name, self._directory / mine)
+                claimed.append(mine)
+        if fresh:
+            self._sync()
+        return claimed
+
+    def _names(self) -> Iterable[str]:
+        with os.scandir(self._directory) as entries:
+            for entry in entries:
+                if entry.name.startswith("tmp."):
+                    _remove_abandoned(entry)
+                else:
+                    yield entry.name
+
+    def _sync(self) -> None:
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    async def _submit(self, name: str) -> bool:
+        """Whether the queue has it now; a message that was put off stays for the next time."""
+        found = _CLAIMED.fullmatch(name)
+        assert found is not None
+        id, path = found[1], self._directory / name
+        if await self._queue.find(id) is not None:
+            # Accepted by a process that died before it came to the line below.
+            path.unlink(missing_ok=True)
+            return False
+        try:
+            dropped = await asyncio.to_thread(read, path, self.settings)
+        except FileNotFoundError:
+            return False
+        except (NoMessage, BadRequest, OSError) as error:
+            self._set_aside(path, found[2], Refused(_peer(None), "maildrop", "", "", f"{name}: {error}"))
+            return False
+        except Unacceptable as refused:
+            self._set_aside(path, found[2], Refused(_peer(None), "maildrop", "", "", str(refused.reply)))
+            return False
+        reply = await self._accept(dropped, id)
+        if reply.kind == 2:
+            # No await since the acceptance: the message cannot have left the queue before its file.
+            path.unlink(missing_ok=True)
+        elif reply.kind == 5:
+            self._set_aside(path, found[2])
+        return reply.kind == 2
+
+    async def _accept(self, dropped: _Dropped, id: str) -> Reply:
+        submission = Submission(
+            envelope=dropped.request.envelope,
+            content=dropped.content,
+            account=f"uid:{dropped.uid}",
+            peer=_peer(dropped.uid),
+            received_at=self._clock.now(),
+        )
+        return await self._intake.accept(submission, id)
+
+    def _set_aside(self, path: Path, name: str, event: Event | None = None) -> None:
+        """Keep what was refused, under a name that is not looked at: its sender was told it was taken."""
+        if event is not None:
+            self._events.emit(event)
+        with suppress(FileNotFoundError):
+            path.rename(self._directory / f"refused.{name}")
+
+
+def _peer(uid: int | None) -> Peer:
+    return Peer(address="maildrop" if uid is None else f"userid {uid}", protocol="local")
+
+
+def _remove_abandoned(entry: os.DirEntry[str]) -> None:
+    with suppress(OSError):
+        if time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
+            os.unlink(entry.path)
+
+
+def read(path: Path, settings: MaildropSettings) -> _Dropped:
+    """A file of the maildrop.
+
+    Raises NoMessage for what is none, BadRequest and Unacceptable as for the socket, OSError.
+    """
+    # NONBLOCK: opening a pipe would wait for its writer.
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise NoMessage("not a regular file")
+        if status.st_nlink != 1:
+            # A link to somebody else's file would be sent as if its owner had asked for it.
+            raise NoMessage("a file with several names")
+        limit = settings.max_message_size + MAX_REQUEST
+        data = file.read(limit + 1) if status.st_size <= limit else b""
+    if not data or len(data) > limit:
+        raise NoMessage("empty" if not status.st_size else f"larger than {limit} octets")
+    return _understood(data, status.st_uid, settings)
+
+
+def _understood(data: bytes, uid: int, settings: MaildropSettings) -> _Dropped:
+    line, _, raw = data.partition(b"\n")
+    request = parse_request(line)
+    if request["verb"] != "submit":
+        raise NoMessage("a request that is no submission")
+    wanted = submit_request(request, settings.origin, settings.max_message_size)
+    if wanted.size != len(raw):
+        raise NoMessage(f"{len(raw)} octets of content where {wanted.size} were announced")
+    return _Dropped(uid, wanted, canonical_content(raw))

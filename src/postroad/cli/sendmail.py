@@ -1,0 +1,252 @@
+"""The sendmail command, also as mailq and newaliases: `postroad-sendmail`.
+
+Exit codes are those of sysexits.h and tell the truth: 0 only when the message is on
+disk. What is rarely asked is imported when it is: this program starts once a message.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from postroad.cli import sendmail_door as door
+from postroad.cli import sendmail_message as message
+from postroad.cli.sendmail_options import (
+    ALIASES,
+    COUNT,
+    HELP,
+    QUEUE,
+    RUN,
+    SMTP,
+    VERIFY,
+    VERSION,
+    Options,
+    Usage,
+    parse,
+)
+from postroad.cli.sendmail_settings import Settings, read_settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EX_OK, EX_USAGE, EX_DATAERR, EX_NOUSER = 0, 64, 65, 67
+EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_CONFIG = 69, 74, 75, 78
+
+CHUNK = 1 << 16
+
+
+class Failure(Exception):
+    """The end, with a line for stderr and an exit code."""
+
+    def __init__(self, text: str, exit: int) -> None:
+        super().__init__(text)
+        self.exit = exit
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run as the program that argv[0] names; the exit code."""
+    words = sys.argv if argv is None else argv
+    name = os.path.basename(words[0]) if words else "sendmail"
+    try:
+        return _run(parse(name, words[1:]))
+    except Usage as wrong:
+        return _complain(str(wrong), EX_USAGE)
+    except (Failure, door.Refused) as failure:
+        return _complain(str(failure), failure.exit)
+    except message.BadMessage as bad:
+        return _complain(str(bad), EX_DATAERR)
+    except KeyboardInterrupt:
+        return _complain("interrupted; nothing was sent", EX_TEMPFAIL)
+
+
+def _run(options: Options) -> int:
+    if options.mode == ALIASES:
+        # There are no aliases to build: addresses are used as they are.
+        return EX_OK
+    if options.mode in (VERSION, HELP):
+        return _about(options.mode)
+    settings = _settings(options)
+    return _ACTIONS.get(options.mode, _deliver)(options, settings)
+
+
+def _settings(options: Options) -> Settings:
+    try:
+        return read_settings(options.config or os.environ.get("POSTROAD_CONFIG"))
+    except (OSError, ValueError) as error:
+        raise Failure(str(error), EX_CONFIG) from None
+
+
+def _complain(text: str, exit: int) -> int:
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    print(f"sendmail: fatal: {shown}", file=sys.stderr)
+    return exit
+
+
+# --- a message --------------------------------------------------------------------
+
+
+def _deliver(options: Options, settings: Settings) -> int:
+    if not options.recipients and not options.from_header:
+        raise Usage("no recipients: name them, or use -t")
+    _end_on_signals()
+    data = read_message(0, settings.max_message_size, options.lone_dot_ends)
+    fields, body = message.split(message.unified(data))
+    recipients = _recipients(options, fields)
+    sender = _sender(options)
+    fields = message.without_blind_copies(fields)
+    if sender and not options.gateway and not message.has(fields, b"from"):
+        fields.insert(0, message.from_field(_full_name(options), sender))
+    request = door.envelope(sender, recipients, options.notify, options.ret, options.envid, options.body)
+    answer = door.submit(settings.state_directory, request, message.joined(fields, body))
+    _tell(answer, options)
+    return EX_OK
+
+
+def read_message(fd: int, limit: int, lone_dot_ends: bool) -> bytes:
+    """Everything up to the end of the input or the line that ends it; Failure beyond `limit` octets."""
+    data = bytearray()
+    while True:
+        try:
+            chunk = os.read(fd, CHUNK)
+        except OSError as error:
+            raise Failure(f"reading the message: {error.strerror}", EX_IOERR) from None
+        looked_at = len(data)
+        data += chunk
+        if lone_dot_ends:
+            end = message.end_of_input(data, looked_at)
+            if end is not None:
+                return bytes(data[:end])
+            if not chunk and (data == b"." or data.endswith(b"\n.")):
+                return bytes(data[:-1])
+        if not chunk:
+            return bytes(data)
+        if len(data) > limit:
+            raise Failure(f"the message is larger than {limit} octets", EX_DATAERR)
+
+
+def _recipients(options: Options, fields: list[message.Field]) -> list[str]:
+    """Those of the command line and, with -t, those of the header, each once, in order."""
+    found = [address for argument in options.recipients for address in message.addresses(argument)]
+    if options.from_header:
+        for value in message.recipient_values(fields):
+            found += message.addresses(value.decode("utf-8", "surrogateescape"))
+    if not found:
+        raise Usage("no recipients" + (" in To, Cc and Bcc" if options.from_header else ""))
+    return list(dict.fromkeys(found))
+
+
+def _sender(options: Options) -> str:
+    if options.sender is None:
+        return _login()
+    if not options.sender:
+        return ""
+    found = message.addresses(options.sender)
+    if len(found) != 1:
+        raise Usage("the sender is not one address")
+    return found[0]
+
+
+def _login() -> str:
+    import pwd
+
+    uid = os.getuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
+
+
+def _full_name(options: Options) -> str:
+    """-F, or for who writes in his own name $NAME or the passwd entry's."""
+    if options.full_name is not None or options.sender is not None:
+        return options.full_name or ""
+    if os.environ.get("NAME"):
+        return os.environ["NAME"]
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return ""
+    return message.name_in_gecos(entry.pw_gecos, entry.pw_name)
+
+
+def _tell(answer: dict[str, object], options: Options) -> None:
+    """Quiet, but for -v, and for a person who would wonder where the mail stays."""
+    if options.verbose and answer.get("id"):
+        print(f"queued as {answer['id']}")
+    elif not answer.get("id") and (options.verbose or sys.stderr.isatty()):
+        print(f"sendmail: {answer.get('text')}", file=sys.stderr)
+
+
+def _end_on_signals() -> None:
+    """HUP and TERM end like INT: by an exception that removes an unfinished file on its way."""
+    import signal
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+
+
+# --- all the rest --------------------------------------------------------------------
+
+
+def _about(mode: str) -> int:
+    from postroad import __version__
+
+    print(f"Postroad {__version__}, sendmail-compatible")
+    if mode == HELP:
+        print(
+            "usage: sendmail [-t] [-i] [-f SENDER] [-F NAME] [-N NOTIFY] [-R RET] [-V ENVID] [RECIPIENT...]\n"
+            "       sendmail -bs | -bp | -bv ADDRESS... | -q[Iid|Rrecipient|Ssender]"
+        )
+    return EX_OK
+
+
+def _smtp(options: Options, settings: Settings) -> int:
+    from postroad.cli.sendmail_smtp import converse
+
+    _end_on_signals()
+    return converse(sys.stdin.buffer, sys.stdout.buffer, settings)
+
+
+def _queue(options: Options, settings: Settings) -> int:
+    from postroad.cli.sendmail_queue import print_count, print_queue
+
+    return (print_count if options.mode == COUNT else print_queue)(settings.state_directory)
+
+
+def _verify(options: Options, settings: Settings) -> int:
+    from postroad.cli.sendmail_verify import verify
+
+    if not options.recipients:
+        raise Usage("-bv needs addresses")
+    return verify(options.recipients, settings.origin)
+
+
+def _retry(options: Options, settings: Settings) -> int:
+    """Ask the daemon to try again at once what waits, all of it or what is selected."""
+    which: dict[str, object] = {"all": True} if options.select is None else {"filter": options.select}
+    try:
+        for _ in door.ask(settings.state_directory, door.request_line(verb="retry", **which)):
+            pass
+    except door.Down as down:
+        raise Failure(f"the daemon is down ({down}): nothing is retried", EX_UNAVAILABLE) from None
+    return EX_OK
+
+
+_ACTIONS: dict[str, Callable[[Options, Settings], int]] = {
+    SMTP: _smtp,
+    QUEUE: _queue,
+    COUNT: _queue,
+    VERIFY: _verify,
+    RUN: _retry,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

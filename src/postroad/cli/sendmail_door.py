@@ -1,0 +1,221 @@
+"""How a message gets from the sendmail command to the daemon: its socket, or the maildrop while it is down.
+
+The request is the one of `adapters.local_client`, said here again without what that
+module imports: this program is started for each single message. A file of the
+maildrop is the same request and content, which the daemon takes up when it starts.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ANSWER_TIMEOUT = 300.0
+BUSY_SECONDS = 5.0
+MAX_LINE = 1 << 20
+
+EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM = 65, 69, 75, 77
+
+
+class Down(Exception):
+    """No daemon took the message, and it is certain that none will."""
+
+
+class Refused(Exception):
+    """Nothing was accepted; `exit` is of sysexits.h."""
+
+    def __init__(self, text: str, exit: int) -> None:
+        super().__init__(text)
+        self.exit = exit
+
+
+def envelope(
+    sender: str,
+    recipients: list[str],
+    notify: list[str] | None = None,
+    ret: str | None = None,
+    envid: str | None = None,
+    body: str | None = None,
+) -> dict[str, object]:
+    """The request that a submission is, without its size."""
+    return {
+        "verb": "submit",
+        "sender": sender,
+        "recipients": recipients,
+        "notify": notify,
+        "ret": ret,
+        "envid": envid,
+        "body": body,
+    }
+
+
+def submit(state_directory: str, request: dict[str, object], content: bytes) -> dict[str, object]:
+    """Hand a message to the daemon, or leave it in the maildrop; its answer: "id", "text".
+
+    Durable when it returns. Raises Refused.
+    """
+    line = _line({**request, "size": len(content)})
+    try:
+        answer = next(ask(state_directory, line, content), None)
+    except Down as down:
+        return {"id": None, "text": drop(os.path.join(state_directory, "maildrop"), line, content, str(down))}
+    if answer is None:
+        # It had the whole message and may have taken it: only the caller can decide to send it again.
+        raise Refused("the daemon went away without an answer", EX_TEMPFAIL)
+    code = answer.get("code")
+    if isinstance(code, int) and code // 100 == 2:
+        return answer
+    status = answer.get("enhanced") or ""
+    raise Refused(f"{code} {status} {answer.get('text', '')}", exit_code(code, str(status)))
+
+
+def exit_code(code: object, status: str) -> int:
+    """What a refusal means to a caller that understands sysexits.h and no SMTP."""
+    if not isinstance(code, int) or code // 100 != 5:
+        return EX_TEMPFAIL
+    if status.startswith("5.7.") or code in (530, 535):
+        return EX_NOPERM
+    # 5.1 addresses, 5.3.4 and 5.2.3 size, 5.6 content; 5.4.6 is a loop, and 5.5 a bad parameter.
+    return EX_DATAERR if status[:4] in ("5.1.", "5.2.", "5.3.", "5.4.", "5.5.", "5.6.") else EX_UNAVAILABLE
+
+
+def ask(state_directory: str, line: bytes, content: bytes = b"") -> Iterator[dict[str, object]]:
+    """The daemon's answers to one request. Raises Down, and Refused for an answer that is an error."""
+    with _connected(os.path.join(state_directory, "postroad.sock")) as connection:
+        connection.settimeout(ANSWER_TIMEOUT)
+        whole = _sent(connection, line, content)
+        try:
+            with connection.makefile("rb") as answers:
+                for said in iter(lambda: answers.readline(MAX_LINE), b""):
+                    whole = True
+                    yield _understood(said)
+        except OSError as error:
+            if whole:
+                raise Refused(f"the daemon does not answer: {error}", EX_TEMPFAIL) from None
+    if not whole:
+        raise Down("the daemon went away before it had the message")
+
+
+def request_line(**words: object) -> bytes:
+    """A request that is no submission."""
+    return _line(words)
+
+
+def _line(request: dict[str, object]) -> bytes:
+    return json.dumps(request, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _connected(path: str) -> socket.socket:
+    patience = time.monotonic() + BUSY_SECONDS
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            connection.connect(path)
+            return connection
+        except BlockingIOError:
+            # Its backlog is full: it lives, and is busy.
+            connection.close()
+            if time.monotonic() > patience:
+                raise Down(f"{path}: too busy to listen") from None
+            time.sleep(0.05)
+        except OSError as error:
+            connection.close()
+            raise Down(f"{path}: {error.strerror or error}") from None
+
+
+def _sent(connection: socket.socket, line: bytes, content: bytes) -> bool:
+    """Whether all was sent; what was not sent in full cannot have been accepted."""
+    try:
+        connection.sendall(line)
+        connection.sendall(content)
+    except OSError:
+        # Refused before all was sent: the reason may wait to be read.
+        return False
+    return True
+
+
+def _understood(said: bytes) -> dict[str, object]:
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise Refused("the daemon's answer is not understood; is it of another version?", EX_TEMPFAIL)
+    if "error" in answer:
+        exit = answer.get("exit")
+        raise Refused(str(answer["error"]), exit if isinstance(exit, int) else EX_TEMPFAIL)
+    return answer
+
+
+# --- maildrop --------------------------------------------------------------------
+
+
+def drop(directory: str, line: bytes, content: bytes, why: str) -> str:
+    """Leave the message for the daemon to find, durably; says so. Raises Refused.
+
+    Nobody but the daemon may list the directory (mode 1733), so the random name is what keeps
+    a file private that the daemon's user must be able to read.
+    """
+    name = f"{time.time_ns():x}.{os.urandom(16).hex()}"
+    unfinished = os.path.join(directory, f"tmp.{name}")
+    try:
+        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refused(
+            f"no daemon ({why}), and {directory} cannot be written: {error.strerror}", EX_TEMPFAIL
+        ) from None
+    try:
+        _write(fd, line + content)
+        os.fchmod(fd, 0o644)
+        os.fsync(fd)
+        os.rename(unfinished, os.path.join(directory, name))
+    except BaseException as error:
+        _remove(unfinished)
+        if isinstance(error, OSError):
+            raise Refused(f"{directory}: {error.strerror}", EX_TEMPFAIL) from None
+        raise
+    else:
+        _sync_name(fd, directory)
+    finally:
+        os.close(fd)
+    return f"{why}; the message waits in {directory}"
+
+
+def _write(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _sync_name(fd: int, directory: str) -> None:
+    """Make the new name durable: by the directory where it may be opened, which others may not.
+
+    For them by the file once more: on ext4, XFS and Btrfs syncing a file that was
+    renamed brings its rename to disk.
+    """
+    try:
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise Refused(f"{directory}: {error.strerror}", EX_TEMPFAIL) from None
+        os.fsync(fd)
+        return
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return
