@@ -1,0 +1,66 @@
+"""Messages that others collected, well formed or not, through the whole daemon: octet for octet."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from postroad.demo.world import Site, World
+from tests.support.corpus import messages
+from tests.support.daemon import Daemon
+from tests.support.submitting import Client
+
+# What a submission server adds on top (RFC 6409 8, RFC 5321 4.4), and what it must not pass on.
+ADDED = {b"received", b"date", b"message-id", b"from"}
+DROPPED = {b"bcc", b"resent-bcc", b"return-path", b"content-length"}
+FIELD = re.compile(rb"\r\n(?![ \t])")
+# From without a domain: the daemon completes it.
+COMPLETED = {b"From: foo\r\n": b"From: foo@mail.sender.example\r\n"}
+
+
+def name(field: bytes) -> bytes:
+    return field.partition(b":")[0].strip().lower()
+
+
+def kept(octets: bytes) -> bytes:
+    """What of a message must arrive unchanged, as the end of what arrives."""
+    head, gap, body = octets.partition(b"\r\n\r\n")
+    head = b"\r\n".join(field for field in FIELD.split(head) if name(field) not in DROPPED)
+    for short, whole in COMPLETED.items():
+        head = head.replace(short, whole, 1) if head.startswith(short) else head
+    whole_message = head + gap + body
+    return whole_message if whole_message.endswith(b"\r\n") else whole_message + b"\r\n"
+
+
+def hand_in_all(port: int, corpus: dict[str, bytes]) -> dict[str, str]:
+    """Each to a recipient of its own name, over one connection; the replies."""
+    with Client(port) as client:
+        return {
+            key: client.transact("anna@sender.example", [f"{key}@harbour.example"], octets, " BODY=8BITMIME")
+            for key, octets in corpus.items()
+        }
+
+
+def difference(octets: bytes, arrived: bytes) -> str:
+    """What is wrong with what arrived of a message; empty when nothing is."""
+    tail = kept(octets)
+    if not arrived.endswith(tail):
+        return "its octets changed"
+    prefix = arrived.removesuffix(tail)
+    surplus = {name(field) for field in FIELD.split(prefix) if field} - ADDED
+    return f"{surplus} were added" if surplus else ""
+
+
+async def test_messages_of_the_email_packages_own_tests_arrive_octet_for_octet() -> None:
+    corpus = {file.removesuffix(".txt"): octets for file, octets in messages()}
+    async with World([Site("harbour.example")]) as world:
+        site = world["harbour.example"]
+        async with Daemon({"harbour.example": site.port}) as daemon:
+            replies = await asyncio.to_thread(hand_in_all, daemon.port, corpus)
+            assert {key: reply for key, reply in replies.items() if not reply.startswith("250")} == {}
+            await daemon.until(lambda: len(daemon.events("removed")) == len(corpus), what="all removed")
+        arrived = {arrival.recipients[0].partition("@")[0]: arrival.octets for arrival in site.arrivals}
+    assert len(site.arrivals) == len(corpus) > 40
+    assert arrived.keys() == corpus.keys()
+    found = {key: difference(octets, arrived[key]) for key, octets in corpus.items()}
+    assert {key: text for key, text in found.items() if text} == {}
