@@ -24,7 +24,10 @@ CRLF = b"\r\n"
 # return path is the last hop's to write (RFC 5321 4.4), and a length is soon wrong.
 DROPPED = frozenset((b"bcc", b"resent-bcc", b"return-path", b"content-length"))
 
-_BLOCK = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
+# The line before a message in an mbox file, which some programs submit along with it.
+_MBOX_LINE = rb">?From [^\n]* (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [^\n]*+\n(?=[!-9;-~]++:)"
+_BLOCK = re.compile(rb"(?:" + _MBOX_LINE + rb")?+(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
+_LEADING_MBOX_LINE = re.compile(_MBOX_LINE)
 _LAST_LINE = re.compile(rb"[!-9;-~]++[ \t]*+:[^\n]*+\Z|[ \t][^\n]*+\Z")
 _FIELD = re.compile(rb"([!-9;-~]*+)([ \t]*+:)?[^\n]*+(?:\n|\Z)(?:[ \t][^\n]*+(?:\n|\Z))*+")
 _COLON = re.compile(rb"[ \t]*+:")
@@ -138,16 +141,19 @@ def message_id(head: bytes) -> str:
 
 
 def complete(head: bytes, facts: Completion) -> bytes:
-    """The final head: Received and what was missing on top, `DROPPED` gone, all else byte for byte.
+    """The final head: Received and what was missing on top, all else byte for byte.
+
+    Gone are `DROPPED` and a leading mbox line, which would end the header for others.
 
     Adds Date and Message-ID, or Resent-Date and Resent-Message-ID to a resent message
     (RFC 5322 3.6.6), From where there is none, and the empty line. An address without
     a domain in From gets `facts.origin`. The result can be 8-bit where the head was
     not: when From is made from an internationalised sender.
     """
+    head = _without_mbox_line(head)
     lines = _lines(head)
     added = [received(facts), *_missing(lines, facts)]
-    if any(next(_places(lines, name), None) is not None for name in DROPPED):
+    if any(_has(lines, name) for name in DROPPED):
         head = _without(head, DROPPED)
     place = next(_places(_lines(head), b"from"), None)
     if place is not None:
@@ -206,6 +212,11 @@ def _places(lines: bytes, name: bytes) -> Iterator[int]:
 
 def _has(lines: bytes, name: bytes) -> bool:
     return next(_places(lines, name), None) is not None
+
+
+def _without_mbox_line(head: bytes) -> bytes:
+    match = _LEADING_MBOX_LINE.match(head)
+    return head if match is None else head[match.end() :]
 
 
 def _without(head: bytes, names: frozenset[bytes]) -> bytes:
