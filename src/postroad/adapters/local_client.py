@@ -89,12 +89,13 @@ def ask(
     path: str | os.PathLike[str],
     request: Mapping[str, object],
     content: bytes = b"",
-    timeout: float | None = TIMEOUT,
+    timeout: float = TIMEOUT,
 ) -> Iterator[dict[str, object]]:
-    """The answers to one request, as they come; `timeout` in seconds for each, None: no limit.
+    """The answers to one request, as they come; all must be there `timeout` seconds from now.
 
-    Raises DaemonDown, NotAnswered and, where the daemon said no, Denied.
+    Raises DaemonDown, TimedOut, NotAnswered and, where the daemon said no, Denied.
     """
+    deadline = time.monotonic() + timeout
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         _connect(connection, path)
@@ -103,10 +104,10 @@ def ask(
             with connection.makefile("rb") as answers:
                 while line := answers.readline(MAX_LINE):
                     yield _checked(line)
+                    # Zero would mean "do not block" to the socket.
+                    connection.settimeout(max(0.001, deadline - time.monotonic()))
         except TimeoutError:
-            raise NotAnswered(
-                f"the daemon at {os.fspath(path)} did not answer within {timeout:g} s"
-            ) from None
+            raise TimedOut(f"the daemon at {os.fspath(path)} did not answer within {timeout:g} s") from None
         except OSError as error:
             raise NotAnswered(f"the daemon at {os.fspath(path)} went away: {error.strerror}") from None
 

@@ -80,8 +80,11 @@ def choice(*allowed: str) -> Reader:
 
 def did_you_mean(word: object, known: tuple[str, ...] | list[str]) -> str:
     """`; did you mean "x"?` where one of the known words is near, else nothing."""
-    near = get_close_matches(word.lower(), known, n=1) if isinstance(word, str) else []
-    return f'; did you mean "{near[0]}"?' if near else ""
+    if not isinstance(word, str):
+        return ""
+    folded = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), folded, n=1)
+    return f'; did you mean "{folded[near[0]]}"?' if near else ""
 
 
 def duration(value: object) -> float:
@@ -129,7 +132,7 @@ def listener_address(value: object) -> tuple[str, int]:
     host, port = _split_port(value, example)
     if port is None:
         raise BadValue(f"{example}: the port is missing")
-    if host.startswith(":") or not host:
+    if not host:
         raise BadValue(f'{example}: for all addresses write "[::]:{port}"')
     return _address(host, example), port
 

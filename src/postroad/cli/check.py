@@ -1,0 +1,31 @@
+"""`postroad config check [FILE]`: every problem of a configuration, or that there is none."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from postroad.cli.text import count, say
+from postroad.config import ConfigError, load
+
+
+def run(path: str) -> int:
+    try:
+        config = load(path)
+    except ConfigError as error:
+        tell(error)
+        return os.EX_CONFIG
+    listeners = ", ".join(str(listener) for listener in config.listeners) or "none: local programs only"
+    say(f"{path}: good")
+    say(f"  {config.hostname}, queue in {config.state_directory}")
+    say(f"  listeners: {listeners}")
+    say(f"  {count(len(config.routes), 'route')}, {count(len(config.dkim), 'DKIM key')}")
+    return os.EX_OK
+
+
+def tell(error: ConfigError) -> None:
+    """One problem a line on stderr, as compilers do, so that editors can jump to it."""
+    for problem in error.problems:
+        print(problem, file=sys.stderr)
+    if len(error.problems) > 1:
+        print(f"{len(error.problems)} problems", file=sys.stderr)

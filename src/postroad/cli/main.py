@@ -1,0 +1,92 @@
+"""The command `postroad`: finds the verb, loads only what it needs, ends with a code of sysexits.h."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+from postroad.cli.arguments import parser
+from postroad.cli.text import CommandFailed, complain
+
+DEFAULT_CONFIG = "/etc/postroad/postroad.toml"
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. Expected trouble is told in a line on stderr, never as a traceback."""
+    try:
+        try:
+            return _run(parser().parse_args(arguments))
+        finally:
+            sys.stdout.flush()
+    except CommandFailed as failed:
+        complain(str(failed))
+        return failed.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. The interpreter's own flush at
+        # exit must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return os.EX_OK
+    except Exception as error:
+        from postroad.config.problems import ConfigError
+
+        if not isinstance(error, ConfigError):
+            raise
+        from postroad.cli.check import tell
+
+        tell(error)
+        return os.EX_CONFIG
+
+
+def _run(args: Namespace) -> int:
+    config = args.config or os.environ.get("POSTROAD_CONFIG") or DEFAULT_CONFIG
+    match args.verb:
+        case "serve":
+            return _serve(config)
+        case "demo":
+            from postroad.demo import run as demo
+
+            return demo.main()
+        case "config":
+            from postroad.cli import check
+
+            return check.run(args.file or config)
+        case "account":
+            from postroad.cli import account
+
+            return account.add(config, args.name, from_stdin=args.password_stdin, replace=args.replace)
+        case "queue":
+            return _queue(config, args)
+        case "status":
+            from postroad.cli import status
+
+            return status.run(config, as_json=args.json)
+        case _:
+            from postroad.cli import send
+
+            return send.run(config, args)
+
+
+def _serve(config: str) -> int:
+    from postroad.daemon import main as serve
+    from postroad.config import load
+
+    return serve(load(config))
+
+
+def _queue(config: str, args: Namespace) -> int:
+    from postroad.cli import queue
+
+    match args.action:
+        case "list":
+            return queue.list_queue(config, queue.filter_of(args), as_json=args.json)
+        case "show":
+            return queue.show(config, args.id, as_json=args.json)
+        case "cat":
+            return queue.cat(config, args.id)
+        case verb:
+            return queue.change(config, verb, args)

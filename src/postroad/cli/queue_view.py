@@ -1,0 +1,106 @@
+"""How the queue is shown: as JSON with stable keys, or for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from postroad.cli.text import age, count, octets
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Instant, Message, Recipient
+from postroad.mail.timestamps import rfc3339
+
+Row = dict[str, object]
+
+
+def row(message: Message, recipient: Recipient) -> Row:
+    """One recipient as `queue list --json` has it; `sender` "" is the null reverse-path."""
+    last = recipient.last
+    return {
+        "id": message.id,
+        "sender": str(message.sender or ""),
+        "recipient": str(recipient.address),
+        "size": message.size,
+        "arrived": rfc3339(message.received_at),
+        "state": recipient.state.name.lower(),
+        "attempts": recipient.attempts,
+        "next_attempt": rfc3339(recipient.due) if recipient.state is State.WAITING else None,
+        "site": str(recipient.hop),
+        "reason": last.text if last else None,
+        "status": last.status if last else None,
+        "host": last.host if last else None,
+        "account": message.account,
+        "expires": rfc3339(message.expires_at),
+    }
+
+
+def details(message: Message, recipients: Sequence[Recipient]) -> Row:
+    """One message with all its recipients as `queue show --json` has it."""
+    return {
+        "id": message.id,
+        "sender": str(message.sender or ""),
+        "account": message.account,
+        "size": message.size,
+        "arrived": rfc3339(message.received_at),
+        "expires": rfc3339(message.expires_at),
+        "lane": message.lane.name.lower(),
+        "body": message.body.value,
+        "smtputf8": message.smtputf8,
+        "envid": message.envid,
+        "recipients": [
+            row(message, recipient) | {"last_attempt": _instant(recipient.last_attempt_at)}
+            for recipient in recipients
+        ],
+    }
+
+
+def _instant(at: Instant | None) -> str | None:
+    return None if at is None else rfc3339(at)
+
+
+def listing(message: Message, recipient: Recipient, now: Instant) -> list[str]:
+    """Two lines about one recipient: what it is, and why and until when it waits."""
+    head = (
+        f"{message.id}  {age(now - message.received_at):>6}  {octets(message.size):>6}  "
+        f"{recipient.state.name.lower():<7}  {message.sender or '<>'} -> {recipient.address}"
+    )
+    return [head, f"    {_fate(recipient, now)}"]
+
+
+def _fate(recipient: Recipient, now: Instant) -> str:
+    last = recipient.last
+    reason = f": {last.text}" if last else ""
+    via = f" via {recipient.hop}" if str(recipient.hop) != recipient.address.domain else ""
+    tried = f"{count(recipient.attempts, 'attempt')}{via}"
+    match recipient.state:
+        case State.WAITING if not recipient.attempts and last is None:
+            return f"not tried yet{via}, due {_when(recipient.due, now)}"
+        case State.WAITING:
+            return f"{tried}, next {_when(recipient.due, now)}{reason}"
+        case State.ACTIVE:
+            return f"being delivered{via}{reason}"
+        case State.HELD:
+            return f"held until released, {tried}{reason}"
+        case _:
+            return f"{recipient.state.name.lower()}, {tried}{reason}"
+
+
+def _when(due: Instant, now: Instant) -> str:
+    return f"in {age(due - now)}" if due - now >= 1 else "now"
+
+
+def description(message: Message, recipients: Sequence[Recipient], now: Instant) -> list[str]:
+    """One message for people."""
+    lines = [
+        f"id         {message.id}",
+        f"sender     {message.sender or '<>'}",
+        f"account    {message.account}",
+        f"size       {octets(message.size)} ({message.size} octets)",
+        f"arrived    {rfc3339(message.received_at)} ({age(now - message.received_at)} ago)",
+        f"expires    {rfc3339(message.expires_at)}",
+    ]
+    for recipient in recipients:
+        lines += [f"recipient  {recipient.address}  [{recipient.state.name.lower()}]"]
+        lines += [f"           {_fate(recipient, now)}"]
+        if recipient.last and recipient.last.host:
+            lines += [f"           by {recipient.last.host}, status {recipient.last.status}"]
+    return lines

@@ -1,0 +1,189 @@
+"""`postroad send`: one message in, and what becomes of it, told as it happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from postroad.adapters import local_client
+from postroad.adapters.local_client import Answer, LocalEnvelope
+from postroad.cli.client import config_for, translated
+from postroad.cli.text import CommandFailed, listed, say
+
+FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+SUBMISSION_TIMEOUT = 300.0
+
+
+def run(config: str, args: Namespace) -> int:
+    """0: delivered to all; 75: still waiting somewhere; 69: somebody cannot be reached."""
+    timeout = _timeout(args.timeout)
+    recipients, file = _recipients(args.to, args.file)
+    content = _message(_read(file), args.sender, recipients, args.subject)
+    envelope = LocalEnvelope(args.sender, recipients)
+    socket = config_for(config).socket_path
+    request = envelope.request(len(content), follow=not args.no_wait)
+    fates = Fates(as_json=args.json)
+    with translated():
+        answers = local_client.ask(socket, request, content, SUBMISSION_TIMEOUT if args.no_wait else timeout)
+        answer = _first(answers)
+        if args.no_wait:
+            fates.accepted(answer)
+            return os.EX_OK
+        return _follow(answers, answer, fates, len(set(recipients)), time.time() + timeout)
+
+
+def _first(answers: Iterable[dict[str, object]]) -> Answer:
+    for said in answers:
+        answer = local_client.as_answer(said)
+        if answer.accepted:
+            return answer
+        code = os.EX_TEMPFAIL if answer.code // 100 == 4 else os.EX_UNAVAILABLE
+        raise CommandFailed(f"not accepted: {answer}", code)
+    raise local_client.NotAnswered("the daemon closed without an answer; it may be stopping")
+
+
+def _follow(
+    answers: Iterable[dict[str, object]], answer: Answer, fates: Fates, total: int, deadline: float
+) -> int:
+    fates.accepted(answer)
+    try:
+        for said in answers:
+            fates.note(said)
+            if fates.settled(total) or fates.hopeless(total, deadline):
+                break
+    except local_client.NotAnswered:
+        # The time is up, or the daemon stopped: either way the message is safe in its queue.
+        pass
+    return fates.verdict(answer, total)
+
+
+class Fates:
+    """What has become of each recipient so far: "delivered", "failed", or when it is tried next."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._final: dict[str, str] = {}
+        self._next: dict[str, str] = {}
+        self._over = False
+
+    def accepted(self, answer: Answer) -> None:
+        if self._as_json:
+            self._tell({"event": "accepted", "id": answer.id, "code": answer.code, "text": answer.text})
+        else:
+            say(f"accepted as {answer.id}")
+
+    def note(self, said: dict[str, object]) -> None:
+        kind, recipient = str(said.get("event")), str(said.get("recipient"))
+        if kind in ("delivered", "failed"):
+            self._final[recipient] = kind
+            self._next.pop(recipient, None)
+        elif kind == "deferred":
+            self._next[recipient] = str(said.get("next"))
+        elif kind == "settled":
+            self._over = True
+        if self._as_json:
+            if kind != "accepted":
+                self._tell(said)
+        elif kind in ("delivered", "failed", "deferred"):
+            say(f"{recipient}: {_sentence(kind, said)}")
+        elif kind == "notified":
+            say(f"the sender is told: {said.get('dsn')} to {said.get('to')}")
+
+    def settled(self, total: int) -> bool:
+        return self._over or len(self._final) >= total
+
+    def hopeless(self, total: int, deadline: float) -> bool:
+        """Whether nothing more can happen before the deadline."""
+        from postroad.mail.timestamps import rfc3339
+
+        limit = rfc3339(deadline)
+        open_ones = total - len(self._final)
+        return len(self._next) >= open_ones and all(due > limit for due in self._next.values())
+
+    def verdict(self, answer: Answer, total: int) -> int:
+        if "failed" in self._final.values():
+            return os.EX_UNAVAILABLE
+        if self.settled(total):
+            return os.EX_OK
+        if not self._as_json:
+            say(f"{answer.id} stays in the queue; postroad queue show {answer.id}")
+        return os.EX_TEMPFAIL
+
+    def _tell(self, said: dict[str, object]) -> None:
+        print(json.dumps(said), flush=True)
+
+
+def _sentence(kind: str, said: dict[str, object]) -> str:
+    by = f" by {said['host']}" if said.get("host") else ""
+    tls = f" over {said['tls']}" if said.get("tls") else ""
+    if kind == "deferred":
+        return f"deferred{by}, next attempt {said.get('next')}: {said.get('text')}"
+    return f"{kind}{by}{tls}: {said.get('text')}"
+
+
+def _timeout(text: str) -> float:
+    from postroad.config.problems import BadValue
+    from postroad.config.values import duration
+
+    try:
+        return duration(text)
+    except BadValue as bad:
+        raise CommandFailed(f"--timeout: {bad}", os.EX_USAGE) from None
+
+
+def _recipients(to: Sequence[str], file: str | None) -> tuple[list[str], str | None]:
+    """`--to B C FILE` gives the file to `--to` as well: what is no address at its end is the file."""
+    recipients = list(to)
+    if file is None and len(recipients) > 1 and "@" not in recipients[-1]:
+        file = recipients.pop()
+    return recipients, file
+
+
+def _read(file: str | None) -> bytes:
+    if file is not None and file != "-":
+        try:
+            return Path(file).read_bytes()
+        except OSError as error:
+            raise CommandFailed(f"{file}: {error.strerror}", os.EX_NOINPUT) from None
+    if sys.stdin.isatty():
+        print("The message, then Ctrl-D on a line of its own:", file=sys.stderr)
+    return sys.stdin.buffer.read()
+
+
+def _message(raw: bytes, sender: str, recipients: Sequence[str], subject: str | None) -> bytes:
+    """The input where it has a header, else a message with the input as its text."""
+    if subject is None and FIELD.match(raw):
+        return raw
+    if subject is not None and not subject.isprintable():
+        raise CommandFailed("--subject: control characters are not for subjects", os.EX_USAGE)
+    lines = [f"From: {sender or 'MAILER-DAEMON'}", f"To: {', '.join(recipients)}"]
+    if subject:
+        lines.append(f"Subject: {_encoded(subject)}")
+    try:
+        raw.decode("utf-8")
+        charset = "utf-8"
+    except UnicodeDecodeError:
+        charset = "unknown-8bit"
+    if not raw.isascii():
+        lines += [
+            "MIME-Version: 1.0",
+            f"Content-Type: text/plain; charset={charset}",
+            "Content-Transfer-Encoding: 8bit",
+        ]
+    if not "".join(lines).isprintable():
+        raise CommandFailed(f"control characters in an address: {listed(recipients)}", os.EX_USAGE)
+    return "\n".join(lines).encode("utf-8", "replace") + b"\n\n" + raw
+
+
+def _encoded(subject: str) -> str:
+    if subject.isascii():
+        return subject
+    from email.header import Header  # RFC 2047 words are rare enough to wait for it
+
+    return Header(subject, "utf-8").encode(linesep="\n")
