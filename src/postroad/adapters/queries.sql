@@ -69,10 +69,16 @@ SELECT {recipient} FROM recipient r JOIN hop h ON h.id = r.hop WHERE r.message =
 SELECT {recipient} FROM recipient r JOIN hop h ON h.id = r.hop
 WHERE r.message = ? AND r.state IN {open} ORDER BY r.n
 
--- Is a recipient open? Is there one somebody is to be told of: failed, or with NOTIFY=SUCCESS?
--- name: standing
-SELECT EXISTS (SELECT 1 FROM recipient WHERE message = ?1 AND state IN {open}),
-       EXISTS (SELECT 1 FROM recipient WHERE message = ?1 AND (state = 4 OR notify & 1))
+-- name: has_open
+SELECT EXISTS (SELECT 1 FROM recipient WHERE message = ? AND state IN {open})
+
+-- A message without open recipients. Is there one somebody is to be told of: failed, or
+-- with NOTIFY=SUCCESS?
+-- name: finished
+SELECT {message},
+    EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND (state = 4 OR notify & 1))
+FROM message m WHERE m.id = ? AND NOT EXISTS (
+    SELECT 1 FROM recipient WHERE message = m.id AND state IN {open})
 
 -- name: remove_message
 DELETE FROM message WHERE id = ?

@@ -75,7 +75,7 @@ class Changes:
     def settle(self, settlements: Sequence[tuple[str, Notice | None]]) -> Sequence[None]:
         for id, notice in settlements:
             number = parse_id(id)
-            if self._standing(number)[0]:
+            if self._has_open(number):
                 raise ValueError(f"{id} has open recipients")
             # A message that is gone was settled before, and its notice sent.
             if self._remove(number) and notice is not None:
@@ -206,25 +206,27 @@ class Changes:
                 if self._execute(sql, row).rowcount and not change.state.is_open:
                     last_record[row[0]] = index
         answers: list[list[Finished]] = [[] for _ in records]
+        silent = []
         for number, index in last_record.items():
-            answers[index] += self._conclude(number)
+            finished = self._finished(number)
+            if finished is not None:
+                answers[index].append(finished)
+                if not finished.recipients:
+                    silent.append((number,))
+        self._connection.executemany(self._sql["remove_recipients"], silent)
+        self._connection.executemany(self._sql["remove_message"], silent)
         return answers
 
-    def _conclude(self, number: int) -> list[Finished]:
-        """The message if it is finished; removed at once where nobody is to be told."""
-        is_open, must_tell = self._standing(number)
-        if is_open:
-            return []
-        message = to_message(self._execute(self._sql["find_message"], (number,)).fetchone())
-        if must_tell:
-            return [Finished(message, self._recipients("recipients_of", number))]
-        self._remove(number)
-        return [Finished(message, ())]
+    def _finished(self, number: int) -> Finished | None:
+        """The message when no recipient is open; without recipients when nobody is to be told."""
+        row = self._execute(self._sql["finished"], (number,)).fetchone()
+        if row is None:
+            return None
+        must_tell = row[-1]
+        return Finished(to_message(row), self._recipients("recipients_of", number) if must_tell else ())
 
-    def _standing(self, number: int) -> tuple[bool, bool]:
-        """Whether a recipient is open, and whether there is one somebody is to be told of."""
-        is_open, must_tell = self._execute(self._sql["standing"], (number,)).fetchone()
-        return bool(is_open), bool(must_tell)
+    def _has_open(self, number: int) -> bool:
+        return bool(self._execute(self._sql["has_open"], (number,)).fetchone()[0])
 
     def _remove(self, number: int) -> bool:
         self._execute(self._sql["remove_recipients"], (number,))

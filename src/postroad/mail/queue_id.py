@@ -10,7 +10,12 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LENGTH = 12
 LIMIT = 1 << (5 * LENGTH)
 
-_VALUES = {character: value for value, character in enumerate(ALPHABET)}
+# To the digits that `int` knows in base 32; letters outside the alphabet to none of them.
+_TO_DIGITS = str.maketrans(
+    {chr(code): "~" for code in range(128)}
+    | dict(zip(ALPHABET.lower(), "0123456789abcdefghijklmnopqrstuv", strict=True))
+    | dict(zip(ALPHABET, "0123456789abcdefghijklmnopqrstuv", strict=True))
+)
 # Two characters a step halve the work of the hot path.
 _PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)
 
@@ -28,12 +33,9 @@ def format_id(number: int) -> str:
 
 def parse_id(text: str) -> int:
     """The integer of an id, lower case allowed; QueueIdError for anything else."""
-    if len(text) != LENGTH:
-        raise QueueIdError("a queue id has 12 characters")
-    number = 0
+    if len(text) != LENGTH or not text.isascii():
+        raise QueueIdError("a queue id has 12 ASCII characters")
     try:
-        for character in text.upper():
-            number = number << 5 | _VALUES[character]
-    except KeyError:
+        return int(text.translate(_TO_DIGITS), 32)
+    except ValueError:
         raise QueueIdError("a queue id consists of 0-9 and A-Z without I, L, O and U") from None
-    return number
