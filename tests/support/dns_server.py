@@ -4,7 +4,7 @@
     async with DnsServer(zone, servfail={"broken.example"}, drop={"silent.example"}) as server:
         DnsResolver([("127.0.0.1", server.port)])
 
-A name that is absent is NXDOMAIN; one with other types NODATA; a CNAME is followed
+"broken.example/AAAA" fails for that type alone. A name that is absent is NXDOMAIN; one with other types NODATA; a CNAME is followed
 inside the zone, as a recursive server does.
 """
 
@@ -82,7 +82,7 @@ class DnsServer:
         if name in self.drop:
             return None
         response = dns.message.make_response(query, recursion_available=True)
-        if name in self.servfail:
+        if name in self.servfail or f"{name}/{type}" in self.servfail:
             response.set_rcode(dns.rcode.SERVFAIL)
         elif name in self.truncate and not tcp:
             response.flags |= dns.flags.TC
