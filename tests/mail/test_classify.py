@@ -377,7 +377,7 @@ def verdicts(
     trouble: Trouble | None = None,
 ) -> list[tuple[Kind, Reason, Scope] | None]:
     found = judge_transaction(mail, rcpts, data, dot, trouble, MX, RULES)
-    return [verdict and (verdict.kind, verdict.reason, verdict.scope) for verdict in found]
+    return [None if one is None else (one.kind, one.reason, one.scope) for one in found]
 
 
 DELIVERED = (Kind.DELIVERED, Reason.OK, Scope.RECIPIENT)
