@@ -46,7 +46,9 @@ def test_with_smtputf8_an_original_recipient_may_stand_undecoded() -> None:
     assert split_orcpt("utf-8;j\u00f6@example.org", smtputf8=True) == ("utf-8", "j\u00f6@example.org")
 
 
-@pytest.mark.parametrize("text", ["", "rfc822", "rfc822;", ";x", "r fc;x", "utf-8;j\u00f6", "rfc822;\u00f6", "x;a b"])
+@pytest.mark.parametrize(
+    "text", ["", "rfc822", "rfc822;", ";x", "r fc;x", "utf-8;j\u00f6", "rfc822;\u00f6", "x;a b"]
+)
 def test_what_is_no_original_recipient_is_refused(text: str) -> None:
     with pytest.raises(XtextError):
         split_orcpt(text)

@@ -10,7 +10,7 @@ _BARE = re.compile(rb"\r\n|\r|\n")
 
 
 def messages() -> Iterator[tuple[str, bytes]]:
-    """(file name, octets with CRLF line ends) of every message in `test.test_email`, in the order of names."""
+    """File name and octets, with CRLF line ends, of every message in `test.test_email`, by name."""
     try:
         folder = files("test.test_email") / "data"
         found = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith("msg_"))

@@ -126,8 +126,10 @@ def from_domain(head: bytes) -> str | None:
     if usual is not None:
         domain = usual[2]
     else:
-        mailboxes = scan(text)
-        domain = mailboxes[0].spec.rpartition(b"@")[2] if mailboxes else b""
+        first = next(iter(scan(text)), None)
+        if first is None or b"@" not in first.spec:
+            return None
+        domain = first.spec.rpartition(b"@")[2]
     try:
         return normalise_domain(domain.decode())
     except ValueError:
@@ -152,10 +154,11 @@ def complete(head: bytes, facts: Completion) -> bytes:
     """
     head = _without_mbox_line(head)
     lines = _lines(head)
-    added = [received(facts), *_missing(lines, facts)]
     if any(_has(lines, name) for name in DROPPED):
         head = _without(head, DROPPED)
-    place = next(_places(_lines(head), b"from"), None)
+        lines = _lines(head)
+    added = [received(facts), *_missing(lines, facts)]
+    place = next(_places(lines, b"from"), None)
     if place is not None:
         head = _with_origin(head, place, facts.origin)
     return b"".join((*added, head, _ending(head)))
