@@ -26,7 +26,6 @@ ZONE: Zone = {
     "null.example": {"MX": ["0 ."]},
     "backup.example": {"MX": ["10 mx1.example.", "20 mail.sender.example.", "30 mx2.example."]},
     "loop.example": {"MX": ["10 mail.sender.example.", "20 mx1.example."]},
-    "nowhere.example": {"MX": ["10 missing.example."]},
     "later.example": {"MX": ["10 mx1.example."]},
 }
 

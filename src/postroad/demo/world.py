@@ -95,7 +95,8 @@ class Site:
             tls_context=self._tls,
         )
 
-    async def close(self) -> None:
+    def close(self) -> None:
+        """Close the door; sessions that are under way are the loop's to end."""
         if self._server is not None:
             self._server.close()
         self._socket.close()
@@ -148,5 +149,8 @@ class World:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         for site in self.sites.values():
-            await site.close()
+            site.close()
