@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from postroad.cli.arguments import parser
+from postroad.cli.arguments import CHANGES, parser
 from postroad.cli.text import CommandFailed, complain
 
 DEFAULT_CONFIG = "/etc/postroad/postroad.toml"
@@ -72,21 +72,23 @@ def _run(args: Namespace) -> int:
 
 
 def _serve(config: str) -> int:
-    from postroad.daemon import main as serve
     from postroad.config import load
+    from postroad.daemon import main as serve
 
     return serve(load(config))
 
 
 def _queue(config: str, args: Namespace) -> int:
+    if args.action in CHANGES:
+        from postroad.cli import queue_change
+
+        return queue_change.run(config, args.action, args)
     from postroad.cli import queue
 
     match args.action:
         case "list":
-            return queue.list_queue(config, queue.filter_of(args), as_json=args.json)
+            return queue.list_queue(config, args)
         case "show":
             return queue.show(config, args.id, as_json=args.json)
-        case "cat":
+        case _:
             return queue.cat(config, args.id)
-        case verb:
-            return queue.change(config, verb, args)

@@ -7,7 +7,6 @@ import os
 
 from postroad.cli.client import config_for
 from postroad.cli.client import status as ask_status
-from postroad.cli.queue import look
 from postroad.cli.text import say
 from postroad.config.model import Config
 
@@ -25,6 +24,8 @@ def run(config: str, *, as_json: bool) -> int:
 def _from_index(settings: Config) -> dict[str, object]:
     if not settings.index_path.exists():
         return {"running": False, "waiting": 0, "active": 0, "held": 0, "messages": 0}
+    from postroad.cli.queue import look
+
     return {"running": False, **look(settings, lambda index: index.counts())}
 
 

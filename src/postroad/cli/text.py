@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from postroad.config.problems import printable
-
-__all__ = ["CommandFailed", "age", "complain", "count", "octets", "printable", "say"]
+from postroad.mail.printable import printable
 
 
 class CommandFailed(Exception):

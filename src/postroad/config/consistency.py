@@ -7,7 +7,6 @@ that one mistake is told once.
 from __future__ import annotations
 
 import os
-import ssl
 from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address
@@ -15,7 +14,8 @@ from pathlib import Path
 
 from postroad.config.keys import OPEN_RELAY_KEY
 from postroad.config.model import Config, DkimKey
-from postroad.config.problems import KeyPath, Report, printable
+from postroad.config.problems import KeyPath, Report
+from postroad.mail.printable import printable
 from postroad.mail.routing import Route, TlsWish
 
 MAX_PEM = 1024 * 1024
@@ -56,6 +56,8 @@ def _certificate(config: Config, report: Report) -> None:
         present, missing = ("key", "certificate") if tls.key else ("certificate", "key")
         report.add(("tls", missing), f"missing, and tls.{present} alone is of no use")
         return
+    import ssl  # only the daemon and `config check` come here
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # Without a password function OpenSSL would ask on the terminal.

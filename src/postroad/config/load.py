@@ -88,7 +88,9 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE + 1)
     except OSError as error:
-        raise ConfigError([Problem(str(path), 1, WHOLE_FILE, f"cannot be read: {error.strerror}")]) from None
+        cure = "; --config or $POSTROAD_CONFIG names another" if isinstance(error, FileNotFoundError) else ""
+        why = f"cannot be read: {error.strerror}{cure}"
+        raise ConfigError([Problem(str(path), 1, WHOLE_FILE, why)]) from None
     if len(raw) > MAX_FILE:
         raise ConfigError([Problem(str(path), 1, WHOLE_FILE, "is larger than 4 MiB: not a configuration")])
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from postroad.mail.printable import printable
+
 KeyPath = tuple[str | int, ...]
 
 WHOLE_FILE = "(file)"
@@ -67,13 +69,6 @@ class Report:
 
 def dotted(path: KeyPath) -> str:
     return ".".join(part for part in path if isinstance(part, str)) or WHOLE_FILE
-
-
-def printable(text: str) -> str:
-    """The text on one line, control and other unprintable characters escaped as Python writes them."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def shown(value: object) -> str:

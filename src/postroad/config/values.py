@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from postroad.config.problems import BadValue, KeyPath, printable, shown
+from postroad.config.problems import BadValue, KeyPath, shown
+from postroad.mail.printable import printable
 
 Reader = Callable[[object], Any]
 

@@ -1,0 +1,65 @@
+"""Which recipients a queue command is about: the conditions of the command line, checked by their form."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+
+from postroad.cli.text import CommandFailed
+from postroad.config.problems import BadValue
+from postroad.config.values import duration
+from postroad.mail.address import AddressError, parse_address
+from postroad.mail.queue_id import QueueIdError, parse_id
+
+Conditions = dict[str, str | float]
+
+
+def conditions(args: Namespace) -> Conditions:
+    """The given ones, by the names of `QueueFilter`. CommandFailed for what can match nothing by its form."""
+    given: dict[str, str | float | None] = {
+        "to": _address(args.to, "--to"),
+        "sender": _address(args.sender, "--from"),
+        "domain": args.domain,
+        "state": args.state,
+        "older_than": _older(args.older),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def queue_ids(words: Sequence[str]) -> list[str]:
+    """The ids of the command line, each once; "-" stands for stdin, the first word of each line."""
+    found: dict[str, None] = {}
+    for word in words:
+        texts = (line.split()[0] for line in sys.stdin if line.strip()) if word == "-" else (word,)
+        for text in texts:
+            found[queue_id(text)] = None
+    return list(found)
+
+
+def queue_id(text: str) -> str:
+    try:
+        parse_id(text)
+    except QueueIdError as wrong:
+        raise CommandFailed(f"{text}: {wrong}", os.EX_USAGE) from None
+    return text.upper()
+
+
+def _address(text: str | None, option: str) -> str | None:
+    if text is None or (option == "--from" and text in ("", "<>")):
+        return text
+    try:
+        return str(parse_address(text, smtputf8=True))
+    except AddressError as wrong:
+        raise CommandFailed(f"{option}: {wrong}", os.EX_USAGE) from None
+
+
+def _older(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return time.time() - duration(text)
+    except BadValue as bad:
+        raise CommandFailed(f"--older: {bad}", os.EX_USAGE) from None
