@@ -4,8 +4,8 @@
     async with DnsServer(zone, servfail={"broken.example"}, drop={"silent.example"}) as server:
         DnsResolver([("127.0.0.1", server.port)])
 
-"broken.example/AAAA" fails for that type alone. A name that is absent is NXDOMAIN; one with other types NODATA; a CNAME is followed
-inside the zone, as a recursive server does.
+"broken.example/AAAA" fails for that type alone. A name that is absent is NXDOMAIN, one
+with other types NODATA; a CNAME is followed inside the zone, as a recursive server does.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ def rcpt_command(recipient: EnvelopeRecipient, dsn: bool) -> bytes:
     command = "RCPT TO:" + path(recipient.address)
     if dsn and recipient.notify is not None:
         command += " NOTIFY=" + _notify(recipient.notify)
-    if dsn and recipient.orcpt is not None:
+    # What RFC 6533 writes in UTF-8 is left out: it would ask SMTPUTF8 of the whole transaction.
+    if dsn and recipient.orcpt is not None and recipient.orcpt.isascii():
         command += " ORCPT=" + _parameter(recipient.orcpt)
     return (command + "\r\n").encode()
 
