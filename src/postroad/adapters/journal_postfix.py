@@ -106,7 +106,7 @@ def _angle(address: str) -> str:
 
 
 def _accepted(event: Accepted) -> Iterator[Said]:
-    id, peer = event.id, event.peer
+    id, peer = clean(event.id), event.peer
     if _is_remote(peer):
         yield "smtpd", f"{id}: client={_client(peer)}{_login(peer)}"
     else:
@@ -172,15 +172,15 @@ def _session_ended(event: SessionEnded) -> Iterator[Said]:
 
 def _notified(event: Notified) -> Iterator[Said]:
     kind = _NOTIFICATIONS.get(event.kind, _NOTIFICATIONS["relayed"])
-    yield "bounce", f"{event.id}: {kind}: {event.dsn}"
+    yield "bounce", f"{clean(event.id)}: {kind}: {clean(event.dsn)}"
 
 
 def _removed(event: Removed) -> Iterator[Said]:
-    yield "qmgr", f"{event.id}: removed"
+    yield "qmgr", f"{clean(event.id)}: removed"
 
 
 def _started(event: Started) -> Iterator[Said]:
-    yield "master", f"daemon started -- version {clean(event.version)}, configuration /etc/postroad"
+    yield "master", f"daemon started -- version {clean(event.version)}"
 
 
 def _stopping(event: Stopping) -> Iterator[Said]:
@@ -227,6 +227,7 @@ def _value(value: Any) -> str:
 def _tried(event: Tried, least: int) -> Iterator[tuple[int, str]]:
     attempt = event.attempt
     message = attempt.delivery.message
+    id = clean(message.id)
     relay = "none" if attempt.endpoint is None else clean(str(attempt.endpoint))
     spent = "/".join(map(seconds, delays(attempt)))
     delay = seconds(attempt.finished - message.received_at)
@@ -236,8 +237,8 @@ def _tried(event: Tried, least: int) -> Iterator[tuple[int, str]]:
             to, status = _angle(str(recipient.address)), _STATUS[outcome.kind]
             yield (
                 level,
-                f"{message.id}: to={to}, relay={relay}, delay={delay}, delays={spent}, "
-                f"dsn={outcome.status}, status={status} ({clean(outcome.text)})",
+                f"{id}: to={to}, relay={relay}, delay={delay}, delays={spent}, "
+                f"dsn={clean(outcome.status)}, status={status} ({clean(outcome.text)})",
             )
 
 
