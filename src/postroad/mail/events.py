@@ -79,7 +79,7 @@ class LoggedIn:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """A client left; `how` is quit, lost, timeout, limit or error."""
+    """A client left, or we closed; `how` is quit, lost, timeout, limit, error or closed."""
 
     peer: Peer
     how: str

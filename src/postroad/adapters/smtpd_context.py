@@ -1,0 +1,123 @@
+"""What all sessions of the doors share: their world, and the count of them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import Protocol
+
+from postroad.adapters import smtpd_replies as replies
+from postroad.config.model import SubmissionConfig
+from postroad.mail.reply import Reply
+from postroad.ports import Accounts, Clock, Events, Intake, NewId, Spool
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a session needs of the world. `tls` gives the context of the moment, None: no TLS.
+
+    `login_delay`: seconds the first failed login waits for its answer, the second twice that.
+    """
+
+    hostname: str
+    submission: SubmissionConfig
+    tls: Callable[[], ssl.SSLContext | None]
+    intake: Intake
+    accounts: Accounts | None
+    events: Events
+    clock: Clock
+    spool: Spool
+    new_id: NewId
+    login_delay: float = 1.0
+
+    def trusts(self, address: str) -> bool:
+        """Whether the client's address lies in the trusted networks."""
+        try:
+            known = ip_address(address)
+        except ValueError:
+            return False
+        return any(known in network for network in self.submission.trusted_networks)
+
+
+class Member(Protocol):
+    """A session, as the registry sees it."""
+
+    def leave(self) -> None: ...
+    def leave_now(self) -> None: ...
+
+
+class Registry:
+    """The live sessions, all and by client address; full when a limit is reached."""
+
+    def __init__(self, config: SubmissionConfig) -> None:
+        self._config = config
+        self._members: dict[Member, str] = {}
+        self._by_address: Counter[str] = Counter()
+        self._empty: asyncio.Future[None] | None = None
+        self._leaving = False
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def admit(self, member: Member, address: str) -> Reply | None:
+        """Count a session in; or the reply that turns it away, uncounted."""
+        if self._leaving:
+            return replies.SHUTTING_DOWN
+        if len(self._members) >= self._config.max_connections:
+            return replies.TOO_MANY_CONNECTIONS
+        if self._by_address[address] >= self._config.max_connections_per_address:
+            return replies.TOO_MANY_FROM_YOU
+        self._members[member] = address
+        self._by_address[address] += 1
+        return None
+
+    def gone(self, member: Member) -> None:
+        """Its task ended and its connection is closed; harmless when repeated."""
+        address = self._members.pop(member, None)
+        if address is None:
+            return
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+        if not self._members and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
+
+    def leave(self) -> None:
+        """Turn newcomers away and ask everyone to end soon."""
+        self._leaving = True
+        for member in list(self._members):
+            member.leave()
+
+    async def wait_empty(self, seconds: float) -> None:
+        """Until the last session is gone; those still receiving after `seconds` are cut short.
+
+        A message that is being made durable is always waited for.
+        """
+        if not self._members:
+            return
+        loop = asyncio.get_running_loop()
+        self._empty = loop.create_future()
+        hurry = loop.call_later(seconds, self._hurry)
+        try:
+            await self._empty
+        finally:
+            hurry.cancel()
+
+    def _hurry(self) -> None:
+        for member in list(self._members):
+            member.leave_now()
+
+
+def client_address(peername: object) -> tuple[str, int]:
+    """Address and port of a socket's peer; an IPv4 client of an IPv6 socket under its IPv4 address."""
+    if not isinstance(peername, tuple) or len(peername) < 2:
+        return "unknown", 0
+    text, port = str(peername[0]), int(peername[1])
+    if ":" in text:
+        mapped = IPv6Address(text).ipv4_mapped
+        text = str(mapped) if mapped is not None else text
+    return text, port

@@ -1,0 +1,255 @@
+"""One client of one listener, from connection to close: its commands, its errors, what is told of it.
+
+Replies of a pipelined group leave together: `say` collects, reading flushes. A
+session ends by `SessionOver`, raised where it reads or by the verb that ends it;
+nothing ever cancels its task, so that a message once received gets its decision.
+The verbs come with the subclasses: who the client is in `smtpd_entry`, its mail in
+`smtpd_transaction`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, Final
+
+from postroad.adapters import smtpd_replies as replies
+from postroad.adapters.smtpd_context import Registry, Surroundings, client_address
+from postroad.adapters.smtpd_stream import BadLine, SessionOver, SmtpStream
+from postroad.config.model import Listener
+from postroad.mail.esmtp import MailArguments
+from postroad.mail.events import InternalError, Refused, SessionEnded
+from postroad.mail.message import Peer
+from postroad.mail.reply import Reply
+
+IDLE_COMMANDS: Final = 100
+"""NOOP and the like between two messages; more are errors."""
+GROUP_LONGEST: Final = 100
+"""Replies written together, at most."""
+
+_COMMAND: Final = 512
+_LINE_LIMITS: Final = {
+    # RFC 5321 4.5.3.1.4, and what each extension adds: SIZE 26, BODY 17, SMTPUTF8 10, AUTH 500,
+    # RET and ENVID 116; NOTIFY 28 and ORCPT 500.
+    "MAIL": _COMMAND + 26 + 17 + 10 + 500 + 116,
+    "RCPT": _COMMAND + 528,
+    "AUTH": 12288,
+}
+# Cross-protocol attacks (ALPACA) make a browser speak to us: its verbs end the session.
+_HTTP: Final = frozenset(
+    {"GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PATCH", "PRI"}
+)
+_NOT_OFFERED: Final = frozenset({"ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"})
+
+Verb = Callable[[Any, str], Awaitable[None]]
+
+
+class Session(SmtpStream):
+    """Counted in the registry from greeting to close. `VERBS` are the subclass's."""
+
+    VERBS: ClassVar[Mapping[str, Verb]] = {}
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: Listener,
+        surroundings: Surroundings,
+        registry: Registry,
+    ) -> None:
+        super().__init__(loop, surroundings.hostname)
+        self._listener = listener
+        self._world = surroundings
+        self._config = surroundings.submission
+        self._registry = registry
+        self._address, self._port = "unknown", 0
+        self._trusted: str | None = None
+        self._helo = ""
+        self._extended = False
+        self._mail: MailArguments | None = None
+        self._login: str | None = None
+        self._method: str | None = None
+        self._errors = 0
+        self._idle_commands = 0
+        self._accepted = 0
+        self._admitted = False
+        self._busy = False
+        self._leaving = False
+        self._finished = False
+
+    # --- from connection to close ---
+
+    def admit(self, address: str, port: int) -> Reply | None:
+        """Be counted in; or the reply that turns the client away, and the event that says so."""
+        self._address, self._port = address, port
+        refusal = self._registry.admit(self, address)
+        self._admitted = refusal is None
+        if refusal is not None:
+            self._refused("connect", refusal)
+        return refusal
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not self._admitted:
+            refusal = self.admit(*client_address(transport.get_extra_info("peername")))
+            if refusal is not None:
+                self._turn_away(transport, refusal)
+                return
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        if self._finished:
+            self._registry.gone(self)
+
+    def leave(self) -> None:
+        self._leaving = True
+        if not self._busy:
+            self.interrupt(SessionOver("closed", replies.SHUTTING_DOWN))
+
+    def leave_now(self) -> None:
+        self.interrupt(SessionOver("closed", replies.SHUTTING_DOWN))
+        self._cut_off_later()
+
+    def _turn_away(self, transport: asyncio.BaseTransport, refusal: Reply) -> None:
+        self._finished = True
+        asyncio.StreamReaderProtocol.connection_made(self, transport)
+        self.transport = transport
+        self.say(refusal)
+        self.close()
+
+    async def _handle_client(self) -> None:
+        how = "error"
+        try:
+            self._greet()
+            while True:
+                await self._next_command()
+        except SessionOver as over:
+            how = over.how
+            if over.farewell is not None:
+                self.say(over.farewell)
+        except Exception as error:
+            self._report(error)
+            self.say(replies.OUT_OF_STEP)
+        finally:
+            self._finished = True
+            self.close()
+            self._world.events.emit(SessionEnded(self._peer(), how, self._accepted))
+            if self.transport is None:
+                self._registry.gone(self)
+
+    def _greet(self) -> None:
+        if self._world.trusts(self._address):
+            self._trusted = f"net:{self._address}"
+        self.say(Reply(220, (f"{self.hostname} ESMTP Postroad",)))
+
+    async def _next_command(self) -> None:
+        if self._leaving:
+            raise SessionOver("closed", replies.SHUTTING_DOWN)
+        self.deadline.set(self._config.idle_timeout)
+        if len(self._unsent) > GROUP_LONGEST:
+            await self.flush()
+        try:
+            line = await self.read_line()
+        except BadLine as bad:
+            self._error(bad.reply)
+            return
+        verb, argument = self._parse(line)
+        method = self.VERBS.get(verb)
+        if method is None or argument is None:
+            self._unknown(verb, argument)
+        elif len(line) + 2 > _LINE_LIMITS.get(verb, _COMMAND):
+            self._error(replies.LINE_TOO_LONG)
+        else:
+            await self._guarded(method, argument)
+
+    def _parse(self, line: bytes) -> tuple[str, str | None]:
+        """Upper-case verb and argument; the argument None where the line is not text."""
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            return "", None
+        verb, _, argument = text.partition(" ")
+        argument = argument.strip(" ")
+        if not argument.isascii() and not argument.isprintable():
+            return "", None
+        return verb.upper(), argument
+
+    async def _guarded(self, method: Verb, argument: str) -> None:
+        try:
+            await method(self, argument)
+        except SessionOver:
+            raise
+        except Exception as error:
+            self._report(error)
+            self._error(replies.INTERNAL)
+
+    def _unknown(self, verb: str, argument: str | None) -> None:
+        if argument is None:
+            self._error(replies.NOT_UTF8)
+        elif verb in _HTTP:
+            raise SessionOver("error", replies.NOT_SMTP)
+        elif verb == "BDAT":
+            # What follows is a chunk, not commands.
+            raise SessionOver("error", replies.NOT_OFFERED)
+        else:
+            self._error(replies.NOT_OFFERED if verb in _NOT_OFFERED else replies.UNKNOWN)
+
+    def _error(self, reply: Reply) -> None:
+        self.say(reply)
+        self._errors += 1
+        if self._errors >= self._config.max_errors:
+            raise SessionOver("limit", replies.TOO_MANY_ERRORS)
+
+    def _idle_command(self, reply: Reply) -> None:
+        self._idle_commands += 1
+        if self._idle_commands > IDLE_COMMANDS:
+            self._error(reply)
+        else:
+            self.say(reply)
+
+    def _reset(self) -> None:
+        """Forget the transaction (RFC 5321 4.1.1.5)."""
+        self._mail = None
+
+    # --- verbs that change nothing ---
+
+    async def smtp_NOOP(self, argument: str) -> None:
+        self._idle_command(replies.OK)
+
+    async def smtp_HELP(self, argument: str) -> None:
+        self._idle_command(replies.HELP)
+
+    async def smtp_VRFY(self, argument: str) -> None:
+        self._idle_command(replies.NOT_VERIFIED if argument else replies.VRFY_SYNTAX)
+
+    async def smtp_EXPN(self, argument: str) -> None:
+        self._error(replies.NOT_OFFERED)
+
+    async def smtp_QUIT(self, argument: str) -> None:
+        if argument:
+            self._error(replies.NO_ARGUMENT)
+            return
+        raise SessionOver("quit", replies.BYE)
+
+    # --- telling ---
+
+    def _refused(self, stage: str, reply: Reply, *, sender: str = "", recipient: str = "") -> None:
+        self._world.events.emit(Refused(self._peer(), stage, sender, recipient, str(reply)))
+
+    def _report(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        self._world.events.emit(
+            InternalError("submission session", text, "".join(traceback.format_exception(error)))
+        )
+
+    def _peer(self) -> Peer:
+        return Peer(
+            self._address, self._port, self._helo, self._protocol(), self.tls, self._login, self._method
+        )
+
+    def _protocol(self) -> str:
+        """The word for "with" in Received: RFC 3848, RFC 6531 3.7.3."""
+        if not self._extended:
+            return "SMTP"
+        word = "UTF8SMTP" if self._mail is not None and self._mail.smtputf8 else "ESMTP"
+        return word + ("S" if self.tls is not None else "") + ("A" if self._login is not None else "")

@@ -1,0 +1,289 @@
+"""One client's octets: lines in, replies out, TLS and time limits (RFC 5321 2.3.8, 4.5.3; RFC 2920).
+
+From aiosmtpd comes the protocol class: its streams, its session object, the way a
+connection becomes a task. What it does with time, lines, ends and cancellation
+does not suit a queue that must decide every message, and is replaced here:
+
+- its constructor inspects class and handler for every connection and asks DNS for
+  our name: not called;
+- its timer runs through DATA and the commit, and closes without a word: `Deadline`;
+- it cancels the session when the client half-closes: here a session ends when it
+  next wants to read, so a message once received always gets its decision;
+- it takes a bare LF for a line end and echoes control characters: `read_line`;
+- it writes every reply by itself: `say` collects, `flush` writes the whole group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, cast
+
+from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import Session as AiosmtpdSession
+
+from postroad.adapters import smtpd_replies as replies
+from postroad.mail.reply import Reply
+
+READ_SIZE: Final = 256 * 1024
+BUFFER: Final = 32 * 1024
+"""The transport pauses at twice this much unread."""
+LINE_LONGEST: Final = 12288
+"""Octets of any line with its CRLF: RFC 4954 4 for base64; most verbs allow less."""
+JUNK_LONGEST: Final = 128 * 1024
+"""Octets of a line without an end that are worth waiting for its end."""
+HANDSHAKE_SECONDS: Final = 30.0
+LINGER_SECONDS: Final = 5.0
+"""How long a closed connection may take to fetch our last words."""
+
+_CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+
+
+class SessionOver(Exception):
+    """The session is to end: `how` as in `SessionEnded`, with or without a last reply."""
+
+    def __init__(self, how: str, farewell: Reply | None = None) -> None:
+        super().__init__(how)
+        self.how = how
+        self.farewell = farewell
+
+
+class BadLine(Exception):
+    """A line that is none; `reply` is the answer to give."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+class Deadline:
+    """One movable point in time. Moving it later, as every command does, costs no new timer."""
+
+    __slots__ = ("_at", "_handle", "_loop", "_passed")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, passed: Callable[[], None]) -> None:
+        self._loop = loop
+        self._passed = passed
+        self._at: float | None = None
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float) -> None:
+        self._at = at = self._loop.time() + seconds
+        if self._handle is not None and self._handle.when() > at:
+            self._handle.cancel()
+            self._handle = None
+        if self._handle is None:
+            self._handle = self._loop.call_at(at, self._look)
+
+    def clear(self) -> None:
+        """No limit until the next `set`."""
+        self._at = None
+
+    def close(self) -> None:
+        self._at = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _look(self) -> None:
+        self._handle = None
+        if self._at is None:
+            return
+        if self._loop.time() < self._at:
+            self._handle = self._loop.call_at(self._at, self._look)
+            return
+        self._at = None
+        self._passed()
+
+
+class SmtpStream(SMTP):
+    """The connection as the session sees it. Its task is never cancelled from in here.
+
+    `tls`: version and cipher once a handshake succeeded, as "TLSv1.3 TLS_AES_256_GCM_SHA384".
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, hostname: str) -> None:
+        asyncio.StreamReaderProtocol.__init__(
+            self,
+            asyncio.StreamReader(limit=BUFFER, loop=loop),
+            client_connected_cb=self._cb_client_connected,
+            loop=loop,
+        )
+        self.loop = loop
+        self.hostname = hostname
+        self.transport = None
+        self.session = None
+        self._original_transport = None
+        self._handler_coroutine = None
+        self.deadline = Deadline(loop, self._time_is_up)
+        self.tls: str | None = None
+        self._pending = b""
+        self._position = 0
+        self._unsent: list[bytes] = []
+        self._linger: asyncio.TimerHandle | None = None
+
+    # --- reading ---
+
+    async def read_line(self) -> bytes:
+        """The next line without its CRLF; BadLine when it is too long, ends in bare LF or has controls."""
+        dropped = 0
+        while (newline := self._pending.find(b"\n", self._position)) < 0:
+            rest = self._pending[self._position :]
+            if dropped or len(rest) >= LINE_LONGEST:
+                dropped += len(rest)
+                rest = b""
+            if dropped > JUNK_LONGEST:
+                raise SessionOver("limit", replies.LINE_TOO_LONG)
+            self._check_start(rest)
+            self._pending, self._position = rest + await self.receive(), 0
+        line = self._pending[self._position : newline + 1]
+        self._position = newline + 1
+        if dropped or len(line) > LINE_LONGEST:
+            raise BadLine(replies.LINE_TOO_LONG)
+        if not line.endswith(b"\r\n"):
+            raise BadLine(replies.BARE_NEWLINE)
+        line = line[:-2]
+        if _CONTROLS.search(line):
+            self._check_start(line)
+            raise BadLine(replies.CONTROLS)
+        return line
+
+    async def receive(self) -> bytes:
+        """What comes next, at least one octet, after what we have to say has left."""
+        try:
+            if self._unsent:
+                await self.flush()
+            chunk = await self._reader.read(READ_SIZE)
+        except OSError:
+            raise SessionOver("lost") from None
+        if not chunk:
+            raise SessionOver("lost")
+        return chunk
+
+    def take_pending(self) -> bytes:
+        """What was read already and is no line's yet; the caller owns it now."""
+        rest = self._pending[self._position :]
+        self._pending, self._position = b"", 0
+        return rest
+
+    def give_back(self, rest: bytes) -> None:
+        """Octets to be read next, before anything new."""
+        self._pending, self._position = rest + self.take_pending(), 0
+
+    def _check_start(self, start: bytes) -> None:
+        """A TLS ClientHello where SMTP is spoken: nothing more to say to each other."""
+        if start.startswith(b"\x16\x03"):
+            raise SessionOver("error")
+
+    # --- writing ---
+
+    def say(self, reply: Reply) -> None:
+        """To be sent with the next `flush`: once no complete command is left to answer."""
+        self._unsent.append(replies.encode(reply))
+
+    async def flush(self) -> None:
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError:
+            raise SessionOver("lost") from None
+
+    # --- the connection ---
+
+    def interrupt(self, over: SessionOver) -> None:
+        """End the session when it next waits for the client."""
+        self._reader.set_exception(over)
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """The server's side of a handshake; SessionOver where it fails. Nothing may be read before it."""
+        self.deadline.clear()
+        assert self.transport is not None
+        try:
+            upgraded = await self.loop.start_tls(
+                cast(asyncio.Transport, self.transport),
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=LINGER_SECONDS,
+            )
+        except OSError:
+            upgraded = None
+        if upgraded is None:
+            # The upgrade took the connection away; nobody will tell us of its end.
+            self.connection_lost(None)
+            raise SessionOver("error")
+        self.transport = upgraded
+        self._over_ssl = True
+        self.tls = _tls_words(upgraded)
+        self._reader._transport = upgraded  # type: ignore[attr-defined]
+        self._writer._transport = upgraded  # type: ignore[attr-defined]
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether the client sent more than was read so far."""
+        return self._position < len(self._pending) or bool(self._reader._buffer)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Say what is left to say, then close; a client that does not fetch it is cut off."""
+        self.deadline.close()
+        transport = self.transport
+        if transport is None:
+            return
+        if self._unsent and not transport.is_closing():
+            with suppress(OSError):
+                self._writer.write(b"".join(self._unsent))
+        self._unsent.clear()
+        transport.close()
+        self._cut_off_later()
+
+    def eof_received(self) -> bool | None:
+        # aiosmtpd would cancel the session; see the top.
+        return asyncio.StreamReaderProtocol.eof_received(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.tls = _tls_words(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        self.deadline.close()
+        self.transport = None
+
+    def _time_is_up(self) -> None:
+        self.interrupt(SessionOver("timeout", replies.TIMED_OUT))
+        # A client that does not read holds us in flush(), where no reading ends.
+        self._cut_off_later()
+
+    def _cut_off_later(self) -> None:
+        if self._linger is None and self.transport is not None:
+            self._linger = self.loop.call_later(LINGER_SECONDS, self._cut_off)
+
+    def _cut_off(self) -> None:
+        self._linger = None
+        if self.transport is not None:
+            cast(asyncio.Transport, self.transport).abort()
+
+    # --- hooks of aiosmtpd's connection_made ---
+
+    def _create_session(self) -> AiosmtpdSession:
+        return AiosmtpdSession(self.loop)
+
+    def _set_rset_state(self) -> None:
+        """The transaction is the session's own (`smtpd_session`)."""
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """Time limits are the session's own (`deadline`)."""
+
+
+def _tls_words(transport: asyncio.BaseTransport) -> str | None:
+    session = transport.get_extra_info("ssl_object")
+    return f"{session.version()} {session.cipher()[0]}" if session is not None else None

@@ -1,0 +1,195 @@
+"""Mail transactions: MAIL, RCPT, DATA, and the answer of intake (RFC 5321 3.3, RFC 6409)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from postroad.adapters import smtpd_replies as replies
+from postroad.adapters.smtpd_context import Registry, Surroundings
+from postroad.adapters.smtpd_entry import EntrySession
+from postroad.adapters.smtpd_receive import FarTooLarge, Reception
+from postroad.adapters.smtpd_stream import SessionOver
+from postroad.config.model import Listener
+from postroad.mail.esmtp import EsmtpError, MailArguments, parse_mail, parse_rcpt
+from postroad.mail.message import Content, Envelope, EnvelopeRecipient, Submission
+from postroad.mail.reply import Reply
+from postroad.ports import BodyFile
+
+LOWEST_RATE: Final = 4096.0
+"""Octets a second that DATA must keep up with beyond `data_timeout`."""
+
+
+class SubmissionSession(EntrySession):
+    """The whole session: what `Doors` makes one of for each connection."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: Listener,
+        surroundings: Surroundings,
+        registry: Registry,
+    ) -> None:
+        super().__init__(loop, listener, surroundings, registry)
+        self._mail_refused = False
+        self._recipients: list[EnvelopeRecipient] = []
+        self._asked = 0
+
+    async def smtp_MAIL(self, argument: str) -> None:
+        if not self._helo:
+            self._error(replies.HELLO_FIRST)
+        elif self._mail is not None:
+            self._error(replies.MAIL_TWICE)
+        else:
+            self._asked = 0
+            refusal = self._denial() or self._open_transaction(argument)
+            self._mail_refused = refusal is not None
+            if refusal is None:
+                self.say(replies.SENDER_OK)
+            else:
+                self._refused("mail", refusal, sender=argument)
+                self._error(refusal)
+
+    def _open_transaction(self, argument: str) -> Reply | None:
+        try:
+            mail = parse_mail(argument, extended=self._extended)
+        except EsmtpError as error:
+            return error.reply
+        if mail.size is not None and mail.size > self._config.max_message_size:
+            return replies.TOO_LARGE
+        self._mail = mail
+        return None
+
+    async def smtp_RCPT(self, argument: str) -> None:
+        """Recipients that are refused are counted as recipients, not as errors.
+
+        A long list with some bad addresses is usual, and so is a list sent in one
+        go behind a MAIL that was refused; a session that probes without end is not.
+        """
+        mail = self._mail
+        if mail is None and not self._mail_refused:
+            self._error(replies.MAIL_FIRST)
+            return
+        self._asked += 1
+        if self._asked > 2 * self._config.max_recipients:
+            self._error(replies.TOO_MANY_RECIPIENTS)
+        elif mail is None:
+            self.say(replies.MAIL_FIRST)
+        elif len(self._recipients) >= self._config.max_recipients:
+            self._refused("rcpt", replies.TOO_MANY_RECIPIENTS, recipient=argument)
+            self.say(replies.TOO_MANY_RECIPIENTS)
+        else:
+            self._add_recipient(mail, argument)
+
+    def _add_recipient(self, mail: MailArguments, argument: str) -> None:
+        try:
+            recipient = parse_rcpt(argument, smtputf8=mail.smtputf8, extended=self._extended)
+        except EsmtpError as error:
+            self._refused("rcpt", error.reply, recipient=argument)
+            self.say(error.reply)
+            return
+        self._recipients.append(recipient)
+        self.say(replies.RECIPIENT_OK)
+
+    async def smtp_DATA(self, argument: str) -> None:
+        if argument:
+            self._error(replies.NO_ARGUMENT)
+        elif self._mail is None and self._mail_refused:
+            self.say(replies.MAIL_FIRST)
+            self._reset()
+        elif self._mail is None:
+            self._error(replies.MAIL_FIRST)
+        elif not self._recipients:
+            self._error(replies.NO_RECIPIENTS if self._asked else replies.RCPT_FIRST)
+        else:
+            self._busy = True
+            try:
+                await self._data(self._mail)
+            finally:
+                self._busy = False
+                self._reset()
+
+    async def _data(self, mail: MailArguments) -> None:
+        """Receive, decide, answer; where that fails in mid-message only closing keeps us in step."""
+        self.say(replies.GO_AHEAD)
+        reception = Reception(self._config, self._stage)
+        try:
+            with reception:
+                await self._receive(reception)
+                content = reception.finish()
+        except FarTooLarge:
+            self._refused("data", replies.TOO_LARGE)
+            raise SessionOver("limit", replies.FAR_TOO_LARGE) from None
+        except SessionOver:
+            raise
+        except Exception as error:
+            self._report(error)
+            if not reception.done:
+                raise SessionOver("error", replies.OUT_OF_STEP) from error
+            self.say(replies.INTERNAL)
+            return
+        if content is None:
+            assert reception.refusal is not None
+            self._refused("data", reception.refusal)
+            self._error(reception.refusal)
+            return
+        await self._hand_over(mail, content, reception)
+
+    async def _receive(self, reception: Reception) -> None:
+        """Feed what comes until the end mark: each wait within `idle_timeout`, the whole within the rate."""
+        started = self.loop.time()
+        rest = self.take_pending()
+        if rest:
+            await reception.feed(rest)
+        while not reception.done:
+            allowed = self._config.data_timeout + reception.size / LOWEST_RATE
+            left = started + allowed - self.loop.time()
+            self.deadline.set(max(0.0, min(self._config.idle_timeout, left)))
+            chunk = await self.receive()
+            # The disk's time is not the client's.
+            self.deadline.clear()
+            await reception.feed(chunk)
+        self.deadline.clear()
+        self.give_back(reception.remainder)
+
+    async def _hand_over(self, mail: MailArguments, content: Content, reception: Reception) -> None:
+        account = self._account()
+        assert account is not None
+        envelope = Envelope(
+            mail.sender, tuple(self._recipients), mail.body, mail.smtputf8, mail.ret, mail.envid
+        )
+        submission = Submission(envelope, content, account, self._peer(), self._world.clock.now())
+        try:
+            reply = await self._world.intake.accept(submission)
+        except Exception as error:
+            self._report(error)
+            reply = replies.INTERNAL
+        self.say(reply)
+        if reply.kind != 2:
+            reception.discard()
+            return
+        self._accepted += 1
+        self._errors = self._idle_commands = 0
+
+    def _stage(self) -> BodyFile:
+        return self._world.spool.stage(self._world.new_id(self._world.clock.now()))
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._mail_refused = False
+        self._recipients = []
+        self._asked = 0
+
+    async def smtp_RSET(self, argument: str) -> None:
+        if argument:
+            self._error(replies.NO_ARGUMENT)
+            return
+        self._reset()
+        self._idle_command(replies.OK)
+
+
+SubmissionSession.VERBS = {
+    name.removeprefix("smtp_"): getattr(SubmissionSession, name)
+    for name in dir(SubmissionSession)
+    if name.startswith("smtp_")
+}
