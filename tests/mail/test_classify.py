@@ -137,7 +137,25 @@ CLASSES = [
     (Reason.TEMPORARY, "451 4.3.0 <a@b.example>: Temporary lookup failure"),
     (Reason.TEMPORARY, "451 4.3.0 Server load is too high, try again later"),
     (Reason.TEMPORARY, "452 4.3.1 Insufficient system storage"),
-    (Reason.TEMPORARY, "450 4.1.8 Sender address rejected: Domain not found"),
+    (Reason.POLICY, "450 4.1.8 Sender address rejected: Domain not found"),
+    (Reason.POLICY, "550 5.1.8 <a@example.com>: Sender address rejected: Domain not found"),
+    (Reason.POLICY, "550 <a@example.com>: Sender address rejected: User unknown in relay table"),
+    (Reason.POLICY, "553 unknown sender"),
+    (Reason.THROTTLE, "550 5.2.1 The user you write to gets mail at a rate that leaves no room"),
+    (Reason.THROTTLE, "550 5.1.1 <a@b.example> 192.0.2.1 has sent to too many recipients this hour"),
+    (Reason.THROTTLE, "550 Ip frequency limited"),
+    (Reason.INACTIVE, "525 5.7.13 Recipient is disabled"),
+    (Reason.INACTIVE, "550 Mailbox is frozen"),
+    (Reason.INACTIVE, "550 5.5.0 The recipient account is blocked."),
+    (Reason.BAD_DOMAIN, "521 we take no mail"),
+    (Reason.BAD_DOMAIN, "550 Host unknown"),
+    (Reason.BAD_DOMAIN, "550 5.4.4 Invalid domain"),
+    (Reason.AUTH, "550 Unauthenticated senders are not welcome"),
+    (Reason.AUTH, "450 4.7.1 Access denied. IP name lookup failed [192.0.2.1]"),
+    (Reason.BLOCK, "554 Host network not allowed"),
+    (Reason.ROUTING, "554 5.4.6 Too many hops"),
+    (Reason.INVALID, "554 delivery error: dd This user doesn't have a mail account here"),
+    (Reason.TEMPORARY, "450 4.1.1 <a@b.example>: Recipient address rejected: User unknown"),
     (Reason.TEMPORARY, "450 4.1.1 Recipient address rejected: unverified"),
     (Reason.TEMPORARY, "450 Hello"),
     (Reason.PERMANENT, "550 Requested action not taken"),
@@ -520,3 +538,24 @@ def test_every_recipient_has_one_verdict_and_only_those_taken_twice_are_delivere
             assert verdict.text.isprintable()
     if None in found:
         assert any(verdict is not None for verdict in found), "repeating comes to an end"
+
+
+BLAMES_THE_ADDRESS = {Reason.INVALID, Reason.INACTIVE, Reason.BAD_DOMAIN}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "550 5.1.1 rejected: your IP is on a blocklist, user unknown",
+        "550 5.1.1 spam",
+        "554 5.7.1 no such user policy: rate limit exceeded",
+        "550 5.7.26 recipient not found: unauthenticated",
+        "451 4.1.1 no such user",
+        "450 user unknown",
+        "550 5.7.1 Access denied",
+        "421 4.7.0 no such user",
+        "550 Sender address rejected: no such user",
+    ],
+)
+def test_no_address_is_blamed_for_policy_spam_or_a_moment(text: str) -> None:
+    assert at_rcpt(text).reason not in BLAMES_THE_ADDRESS
