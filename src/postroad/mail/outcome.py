@@ -48,6 +48,7 @@ class Reason(StrEnum):
     """The class of an outcome: what decides when to try again and what to tell people."""
 
     OK = "ok"
+    RELAYED = "relayed"
     GREYLIST = "greylist"
     MAYBE_GREYLIST = "maybe-greylist"
     THROTTLE = "throttle"

@@ -1,0 +1,206 @@
+"""The daemon: runs the parts and stops them in order.
+
+The nesting is the order of stopping: doors close first, then what moves mail
+finishes, then the ground (spool and index) makes durable what was handed over.
+When any part fails, everything is cancelled at once and the process ends with a
+code that says so; the next start recovers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import uvloop
+
+from postroad import __version__
+from postroad.adapters.accounts import AccountsError
+from postroad.adapters.dkim import DkimKeyError
+from postroad.adapters.hub import EventHub
+from postroad.adapters.journal import Journal
+from postroad.adapters.segments import SpoolInUse
+from postroad.adapters.smtpd import BindError, TlsError
+from postroad.adapters.systemd import Notifier, passed_sockets, watchdog_interval
+from postroad.config import ConfigError, load
+from postroad.config.model import Config
+from postroad.engine.recovery import recover
+from postroad.mail.events import Reloaded, Started, Stopped, Stopping
+from postroad.parts import Material, Parts, build, material
+from postroad.ports import StorageBroken
+
+# What a key, a certificate or an accounts file can have wrong that the check did not see.
+BAD_MATERIAL = (AccountsError, DkimKeyError, TlsError)
+# Read once at start; a reload names them when they changed.
+NEEDS_RESTART = ("hostname", "state_directory", "listeners", "submission", "dns", "log")
+
+
+def main(config: Config) -> int:
+    """Run until SIGTERM or SIGINT; an exit code of sysexits.h."""
+    journal = Journal(config.log.format, config.log.level, hostname=config.hostname)
+    journal.adopt_logging()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(config, journal))
+    except BaseExceptionGroup as group:
+        return _explain(_first(group))
+    except (StorageBroken, SpoolInUse, BindError, OSError, *BAD_MATERIAL) as error:
+        return _explain(error)
+    finally:
+        journal.close()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _explain(error: BaseException) -> int:
+    """One line for the person who looks, and a code for who restarts us."""
+    if isinstance(error, BAD_MATERIAL):
+        code = os.EX_CONFIG
+    elif isinstance(error, StorageBroken):
+        code = os.EX_IOERR
+    elif isinstance(error, SpoolInUse):
+        code = os.EX_TEMPFAIL
+    elif isinstance(error, OSError):
+        code = os.EX_OSERR
+    else:
+        raise error
+    sys.stderr.write(f"postroad: {error}\n")
+    return code
+
+
+class Daemon:
+    def __init__(self, config: Config, journal: Journal, notifier: Notifier) -> None:
+        self._config = config
+        self._notifier = notifier
+        self._stop = asyncio.Event()
+        self._why = ""
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._events = EventHub(journal)
+        self._parts: Parts = build(config, self._events, self._fail)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failure.done():
+            self._failure.set_exception(error)
+
+    def stop(self, why: str) -> None:
+        self._why = why
+        self._stop.set()
+
+    async def run(self) -> None:
+        parts = self._parts
+        async with asyncio.TaskGroup() as ground:
+            ground.create_task(parts.spool.run())
+            ground.create_task(parts.queue.run())
+            ground.create_task(parts.ledger.run())
+            watch = ground.create_task(self._watch())
+            parts.spool.adopt(await parts.queue.live())
+            queued = await recover(parts.queue, parts.bounces, parts.clock, parts.events)
+            async with asyncio.TaskGroup() as movers:
+                movers.create_task(parts.sites.run())
+                movers.create_task(parts.scheduler.run())
+                movers.create_task(parts.bounces.run())
+                await self._serve_doors(queued)
+                parts.scheduler.close()
+                parts.sites.close()
+                parts.bounces.close()
+            await parts.ledger.close()
+            counts = await parts.queue.counts()
+            self._events.emit(Stopped(counts["messages"]))
+            watch.cancel()
+            parts.queue.close()
+            parts.spool.close()
+
+    async def _serve_doors(self, queued: int) -> None:
+        parts = self._parts
+        parts.local.bind()
+        parts.maildrop.prepare()
+        await parts.doors.start([sock for _, sock in passed_sockets()])
+        async with asyncio.TaskGroup() as doors:
+            doors.create_task(parts.local.run())
+            doors.create_task(parts.maildrop.run())
+            self._events.emit(Started(__version__, parts.doors.addresses, queued))
+            self._notifier.ready(f"{queued} messages queued")
+            await self._stop.wait()
+            self._events.emit(Stopping(self._why))
+            self._notifier.stopping(self._why)
+            parts.doors.close()
+            parts.local.close()
+            parts.maildrop.close()
+            await parts.doors.wait_closed()
+
+    async def _watch(self) -> None:
+        """Feeds the service manager's watchdog; ends the daemon when a part could not go on."""
+        interval = watchdog_interval()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await asyncio.shield(self._failure)
+            self._notifier.watchdog()
+
+    async def reload(self, path: Path) -> None:
+        """Take a new configuration whole, or nothing of it and say why."""
+        self._notifier.reloading()
+        try:
+            config = await asyncio.to_thread(load, path)
+            loaded = material(config)
+            if self._parts.accounts is not None:
+                self._parts.accounts.reload()
+        except ConfigError as error:
+            problems = tuple(str(problem) for problem in error.problems)
+        except (OSError, *BAD_MATERIAL) as error:
+            problems = (str(error),)
+        else:
+            problems = ()
+            changed = [name for name in NEEDS_RESTART if getattr(config, name) != getattr(self._config, name)]
+            self._take(config, loaded)
+            self._events.emit(Reloaded(str(path), (), tuple(changed)))
+            self._notifier.ready("reloaded")
+            return
+        self._events.emit(Reloaded(str(path), problems))
+        self._notifier.ready(f"reload failed, the old configuration stays: {problems[0]}")
+
+    def _take(self, config: Config, loaded: Material) -> None:
+        """Nothing here waits or fails: the new values are in force together."""
+        parts, running = self._parts, self._parts.material
+        running.tls = loaded.tls
+        parts.packer.reload(loaded.signer, config.routes, config.retry)
+        parts.destinations.reload(loaded.ground, config.routes)
+        parts.scheduler.reload(config.retry)
+        parts.ledger.reload(config.retry)
+        parts.bounces.reload(config.retry)
+        parts.sites.reload(loaded.limits)
+        parts.intake.reload(loaded.admission, config.origin)
+        parts.local.settings = loaded.local
+        parts.maildrop.settings = loaded.maildrop
+        running.signer.close()
+        running.signer = loaded.signer
+        self._config = replace(config, **{name: getattr(self._config, name) for name in NEEDS_RESTART})
+
+
+async def _serve(config: Config, journal: Journal) -> int:
+    notifier = Notifier()
+    daemon = Daemon(config, journal, notifier)
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        if config.path is not None and not reloads:
+            task = loop.create_task(daemon.reload(config.path))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGTERM, daemon.stop, "SIGTERM")
+    loop.add_signal_handler(signal.SIGINT, daemon.stop, "SIGINT")
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        await daemon.run()
+    finally:
+        notifier.close()
+    return os.EX_OK

@@ -1,0 +1,248 @@
+"""Settles messages: tells the sender what failed, warns of delays, gives up on what is too old.
+
+A notification is a message of its own with the null sender: composed from the
+stored outcomes (`mail.dsn`), spooled, and added in the very transaction that
+settles what it tells of. So whatever crashes when, it is sent exactly once. A
+notification that fails is logged and dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+from postroad.engine.ledger import Ledger
+from postroad.engine.packing import Packer, Start
+from postroad.engine.scheduler import Scheduler
+from postroad.mail.backoff import RetryPolicy, expired
+from postroad.mail.dsn import compose
+from postroad.mail.events import DoubleBounce, Notified, Removed, StorageTrouble
+from postroad.mail.headers import rfc5322_date
+from postroad.mail.lifecycle import State
+from postroad.mail.message import (
+    Delivery,
+    Envelope,
+    EnvelopeRecipient,
+    Instant,
+    Lane,
+    Message,
+    Notify,
+    Recipient,
+)
+from postroad.mail.notice import Notice, Report, returns_full, wants_delay, wants_failure, wants_success
+from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
+from postroad.mail.routing import Hop
+from postroad.ports import Clock, Events, Finished, NewId, Queue, Spool, StorageFull
+
+MAILER = "mailer-daemon"
+SWEEP_SLICE = 500
+FULL_DISK_WAIT = 5.0
+NEVER_TRIED = Outcome(
+    Kind.DEFERRED, Scope.MESSAGE, Reason.TEMPORARY, "4.4.7", "it was never its turn to be tried", Stage.LOCAL
+)
+
+
+class Bounces:
+    def __init__(
+        self,
+        *,
+        packer: Packer,
+        queue: Queue,
+        spool: Spool,
+        ledger: Ledger,
+        scheduler: Scheduler,
+        clock: Clock,
+        events: Events,
+        new_id: NewId,
+        chance: random.Random,
+        hostname: str,
+        retry: RetryPolicy,
+    ) -> None:
+        self._packer = packer
+        self._queue = queue
+        self._spool = spool
+        self._ledger = ledger
+        self._scheduler = scheduler
+        self._clock = clock
+        self._events = events
+        self._new_id = new_id
+        self._chance = chance
+        self._hostname = hostname
+        self._retry = retry
+        self._waiting: asyncio.Queue[Finished | None] = asyncio.Queue()
+        self._closing = asyncio.Event()
+
+    def reload(self, retry: RetryPolicy) -> None:
+        self._retry = retry
+
+    def put(self, finished: Finished) -> None:
+        """A message with something to settle; never blocks."""
+        self._waiting.put_nowait(finished)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._settle_all())
+            group.create_task(self._sweep())
+
+    def close(self) -> None:
+        """What still waits is settled at the next start."""
+        self._closing.set()
+        self._waiting.put_nowait(None)
+
+    async def _settle_all(self) -> None:
+        while (finished := await self._waiting.get()) is not None and not self._closing.is_set():
+            await self.settle(finished)
+
+    # --- settling ----------------------------------------------------------------------
+
+    async def settle(self, finished: Finished) -> None:
+        """Tell what is to be told and remove the message if nothing of it is open; waits out a full disk."""
+        while not self._closing.is_set():
+            try:
+                return await self._settle(finished)
+            except StorageFull as error:
+                self._events.emit(StorageTrouble("settle", str(error)))
+                await self._pause(FULL_DISK_WAIT)
+
+    async def _settle(self, finished: Finished) -> None:
+        message = finished.message
+        notices = []
+        for report, about in self._news(finished):
+            notices.append((report, await self._compose(message, report, about)))
+        gone = await self._queue.settle(message.id, [notice for _, notice in notices])
+        self._tell(message, notices)
+        if gone:
+            self._spool.release(message.location)
+            self._events.emit(Removed(message.id))
+
+    def _news(self, finished: Finished) -> list[tuple[Report, list[Recipient]]]:
+        """What the sender is to hear, by kind of notification."""
+        told = [r for r in finished.recipients if not r.told]
+        failed = [r for r in told if r.state is State.FAILED]
+        if finished.message.sender is None:
+            for recipient in failed:
+                text = recipient.last.text if recipient.last else ""
+                self._events.emit(DoubleBounce(finished.message.id, f"{recipient.address}: {text}"))
+            return []
+        relayed = [
+            r
+            for r in told
+            if r.state is State.DELIVERED and r.last is not None and r.last.reason is Reason.RELAYED
+        ]
+        wanted = (
+            (Report.FAILED, [r for r in failed if wants_failure(r.notify)]),
+            (Report.RELAYED, [r for r in relayed if wants_success(r.notify)]),
+        )
+        return [(report, about) for report, about in wanted if about]
+
+    async def _compose(
+        self, message: Message, report: Report, about: Sequence[Recipient]
+    ) -> tuple[Message, Sequence[Recipient]]:
+        """The notification as a message in the spool, not yet in the index."""
+        assert message.sender is not None, "nobody is told about a notification"
+        now = self._clock.now()
+        id = self._new_id(now)
+        head, body = await self._original(message, report)
+        content = compose(
+            Notice(
+                report=report,
+                message=message,
+                recipients=tuple(about),
+                head=head,
+                body=body,
+                hostname=self._hostname,
+                id=id,
+                date=rfc5322_date(now),
+                boundary=f"{self._chance.getrandbits(96):024x}",
+                until=message.expires_at if report is Report.DELAYED else None,
+            )
+        )
+        sender = EnvelopeRecipient(message.sender, Notify.NEVER)
+        return await self._packer.pack(
+            id,
+            Envelope(None, (sender,), smtputf8=not message.sender.is_ascii),
+            content,
+            account=MAILER,
+            lane=Lane.NORMAL,
+            now=now,
+            place=_waiting,
+        )
+
+    async def _original(self, message: Message, report: Report) -> tuple[bytes, bytes | None]:
+        try:
+            stored = await self._spool.read(message.location)
+        except OSError as error:
+            self._events.emit(StorageTrouble("read", f"cannot return {message.id}: {error}"))
+            return b"", None
+        return stored.head, stored.body if returns_full(message, report) else None
+
+    def _tell(
+        self, message: Message, notices: Sequence[tuple[Report, tuple[Message, Sequence[Recipient]]]]
+    ) -> None:
+        for report, (notice, recipients) in notices:
+            self._events.emit(
+                Notified(
+                    id=message.id,
+                    dsn=notice.id,
+                    kind=report.value,
+                    to=str(message.sender),
+                    size=notice.size,
+                )
+            )
+            for recipient in recipients:
+                self._scheduler.due(recipient.hop, recipient.due)
+
+    # --- what time brings ----------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        while not self._closing.is_set():
+            try:
+                await self._expire()
+                await self._warn()
+            except StorageFull as error:
+                self._events.emit(StorageTrouble("sweep", str(error)))
+            await self._pause(self._interval())
+
+    def _interval(self) -> float:
+        """Often enough that nobody hears of an expiry or a delay a minute late."""
+        shortest = min(self._retry.expire_after, self._retry.warn_after, self._retry.dsn_expire_after)
+        return min(max(shortest / 10, 1.0), 30.0)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            pass
+
+    async def _expire(self) -> None:
+        now = self._clock.now()
+        while deliveries := await self._queue.expired(now, SWEEP_SLICE):
+            for delivery in deliveries:
+                self._ledger.failed(delivery, _too_old(delivery, now))
+
+    async def _warn(self) -> None:
+        now = self._clock.now()
+        while messages := await self._queue.delayed(now, SWEEP_SLICE):
+            for finished in messages:
+                await self._warn_of(finished)
+
+    async def _warn_of(self, finished: Finished) -> None:
+        message = finished.message
+        about = [r for r in finished.recipients if wants_delay(r.notify) and r.last is not None]
+        notices = []
+        if message.sender is not None and about:
+            notices.append((Report.DELAYED, await self._compose(message, Report.DELAYED, about)))
+        await self._queue.warned(message.id, [notice for _, notice in notices])
+        self._tell(message, notices)
+
+
+def _waiting(hop: Hop, lane: Lane, now: Instant) -> Start:
+    """Notifications wait their turn: their first attempt is nobody's hurry."""
+    return Start(State.WAITING, now)
+
+
+def _too_old(delivery: Delivery, now: Instant) -> tuple[Outcome, ...]:
+    received_at = delivery.message.received_at
+    return tuple(expired(r.last or NEVER_TRIED, received_at, now) for r in delivery.recipients)

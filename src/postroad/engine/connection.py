@@ -1,0 +1,173 @@
+"""One SMTP connection to a site: a worker that pulls deliveries until there is a reason to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Sequence
+from typing import Protocol
+
+from postroad.engine import delivery as transactions
+from postroad.engine.ledger import Ledger, with_recipients
+from postroad.mail.classify import judge
+from postroad.mail.events import InternalError, StorageTrouble
+from postroad.mail.message import Attempt, Delivery, Instant, Seconds
+from postroad.mail.outcome import Fault, Outcome, Stage, Trouble
+from postroad.mail.rules import Rules
+from postroad.mail.throttle import Limits
+from postroad.ports import Clock, Events, Finished, Session, Spool, StorageBroken
+
+
+class Work(Protocol):
+    """What a connection needs of its site."""
+
+    def take(self) -> Delivery | None:
+        """The next delivery, if one is ready."""
+        ...
+
+    def wait(self) -> asyncio.Future[Delivery]:
+        """Resolved with a delivery when one comes, cancelled when the connection is to end."""
+        ...
+
+    def stop_waiting(self, waiter: asyncio.Future[Delivery]) -> None: ...
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Not tried: to be sent over another connection, at once."""
+        ...
+
+    def learned(self, outcomes: Sequence[Outcome]) -> None:
+        """What a delivery says about the site."""
+        ...
+
+
+class Connection:
+    def __init__(
+        self,
+        work: Work,
+        session: Session,
+        connected: Seconds,
+        *,
+        limits: Limits,
+        spool: Spool,
+        ledger: Ledger,
+        clock: Clock,
+        events: Events,
+        rules: Rules,
+    ) -> None:
+        self._work = work
+        self._session = session
+        self._connected = connected
+        self._limits = limits
+        self._spool = spool
+        self._ledger = ledger
+        self._clock = clock
+        self._events = events
+        self._rules = rules
+        self._opened: Instant = clock.now()
+        self._uses = 0
+
+    async def run(self) -> None:
+        """Deliver until nothing comes, the connection is worn out or it is of no use any more."""
+        stored: asyncio.Future[list[Finished]] | None = None
+        while not self._worn_out():
+            delivery = await self._next()
+            if delivery is None:
+                break
+            # An outcome is durable before the delivery after the next begins: one
+            # commit's worth may be repeated after a crash, never more.
+            if stored is not None:
+                await asyncio.wait((stored,))
+            self._uses += 1
+            stored = await self._guarded(delivery)
+            if not self._session.usable:
+                break
+
+    def _worn_out(self) -> bool:
+        most = self._session.capabilities.mail_max or self._limits.messages_per_connection
+        if self._uses >= min(most, self._limits.messages_per_connection):
+            return True
+        return self._clock.now() - self._opened >= self._limits.connection_lifetime
+
+    async def _next(self) -> Delivery | None:
+        delivery = self._work.take()
+        if delivery is not None:
+            return delivery
+        waiter = self._work.wait()
+        closed = asyncio.ensure_future(self._session.wait_closed())
+        try:
+            await asyncio.wait(
+                (waiter, closed), timeout=self._limits.idle_timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            closed.cancel()
+            self._work.stop_waiting(waiter)
+            if waiter.done() and not waiter.cancelled() and not self._session.usable:
+                self._work.give_back(waiter.result())
+        if not waiter.done() or waiter.cancelled() or not self._session.usable:
+            return None
+        return waiter.result()
+
+    async def _guarded(self, delivery: Delivery) -> asyncio.Future[list[Finished]] | None:
+        """The one place that survives a bug: a poisonous message must not stop the mail."""
+        started = self._clock.now()
+        try:
+            return await self._deliver(delivery, started)
+        except StorageBroken:
+            raise
+        except Exception as error:
+            self._events.emit(InternalError("delivery", repr(error), traceback.format_exc()))
+            text = f"internal error: {type(error).__name__}"
+            return self._gave_up(delivery, started, Trouble(Stage.LOCAL, Fault.INTERNAL, text))
+
+    async def _deliver(self, delivery: Delivery, started: Instant) -> asyncio.Future[list[Finished]] | None:
+        try:
+            stored = await self._spool.read(delivery.message.location)
+        except OSError as error:
+            text = f"cannot read {delivery.message.id} from the spool: {error}"
+            self._events.emit(StorageTrouble("read", text))
+            return self._gave_up(delivery, started, Trouble(Stage.LOCAL, Fault.INTERNAL, text))
+        outcomes, gone = await transactions.send(
+            self._session,
+            delivery,
+            stored,
+            self._rules,
+            self._limits.recipients_per_transaction,
+            started,
+        )
+        if gone and self._uses > 1:
+            self._work.give_back(delivery)
+            return None
+        return self._tell(delivery, started, outcomes)
+
+    def _tell(
+        self, delivery: Delivery, started: Instant, outcomes: Sequence[Outcome | None]
+    ) -> asyncio.Future[list[Finished]] | None:
+        tried = [n for n, outcome in enumerate(outcomes) if outcome is not None]
+        left = [n for n, outcome in enumerate(outcomes) if outcome is None]
+        if left:
+            self._work.give_back(with_recipients(delivery, left))
+        if not tried:
+            return None
+        verdicts = tuple(outcome for outcome in outcomes if outcome is not None)
+        attempt = self._attempt(with_recipients(delivery, tried) if left else delivery, started, verdicts)
+        future = self._ledger.attempted(attempt)
+        self._work.learned(verdicts)
+        return future
+
+    def _gave_up(
+        self, delivery: Delivery, started: Instant, trouble: Trouble
+    ) -> asyncio.Future[list[Finished]]:
+        outcome = judge(trouble.stage, trouble, None, self._rules)
+        return self._ledger.attempted(self._attempt(delivery, started, (outcome,) * len(delivery.recipients)))
+
+    def _attempt(self, delivery: Delivery, started: Instant, outcomes: tuple[Outcome, ...]) -> Attempt:
+        return Attempt(
+            delivery=delivery,
+            endpoint=self._session.endpoint,
+            tls=self._session.tls,
+            started=started,
+            finished=self._clock.now(),
+            outcomes=outcomes,
+            connected=self._connected if self._uses == 1 else 0.0,
+            uses=self._uses,
+        )

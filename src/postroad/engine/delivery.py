@@ -1,0 +1,74 @@
+"""One delivery over one session: transactions until every recipient has an outcome.
+
+A receiver that takes only so many recipients at a time gets the rest in further
+transactions on the same session. What replies mean is decided in `mail.classify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from postroad.mail.classify import judge_transaction
+from postroad.mail.message import Delivery, Envelope, EnvelopeRecipient, Instant, Notify, Recipient
+from postroad.mail.outcome import Kind, Outcome, Reason, Stage
+from postroad.mail.rules import Rules
+from postroad.ports import Session, Stored, Transaction
+
+
+def envelope_of(delivery: Delivery, recipients: Sequence[Recipient]) -> Envelope:
+    """The envelope of one transaction, as the submission gave it."""
+    message = delivery.message
+    return Envelope(
+        sender=message.sender,
+        recipients=tuple(EnvelopeRecipient(r.address, r.notify, r.orcpt) for r in recipients),
+        body=message.body,
+        smtputf8=message.smtputf8,
+        ret=message.ret,
+        envid=message.envid,
+    )
+
+
+def died_idle(transaction: Transaction) -> bool:
+    """Whether the peer had left, or said only goodbye: how an idle session is found closed."""
+    if transaction.mail is not None:
+        return transaction.mail.code == 421
+    trouble = transaction.trouble
+    return trouble is not None and trouble.stage is Stage.MAIL and not trouble.dot_sent
+
+
+async def send(
+    session: Session, delivery: Delivery, stored: Stored, rules: Rules, most: int, now: Instant
+) -> tuple[list[Outcome | None], bool]:
+    """An outcome per recipient, None where the session ended before that recipient's turn;
+    and whether the peer had left before the first word.
+
+    At most `most` recipients go into one transaction, fewer when the peer says so
+    (RFC 9422 RCPTMAX).
+    """
+    message, recipients = delivery.message, delivery.recipients
+    outcomes: list[Outcome | None] = [None] * len(recipients)
+    size = min(most, session.capabilities.rcpt_max or most)
+    pending = list(range(len(recipients)))
+    gone = False
+    while pending and (session.usable or len(pending) == len(recipients)):
+        batch, pending = pending[:size], pending[size:]
+        envelope = envelope_of(delivery, [recipients[n] for n in batch])
+        done = await session.send(envelope, stored, message.size, message.dotted)
+        gone = died_idle(done) and not any(outcomes)
+        verdicts = judge_transaction(
+            done.mail, done.rcpts, done.data, done.dot, done.trouble, session.endpoint, rules, now
+        )
+        for n, verdict in zip(batch, verdicts, strict=True):
+            outcomes[n] = _relayed(verdict, recipients[n], session.capabilities.dsn)
+        pending = [n for n in batch if outcomes[n] is None] + pending
+    return outcomes, gone
+
+
+def _relayed(outcome: Outcome | None, recipient: Recipient, dsn: bool) -> Outcome | None:
+    """Delivered to a host that sends no success DSN: then we do (RFC 3461 5.2.2)."""
+    if outcome is None or outcome.kind is not Kind.DELIVERED or dsn:
+        return outcome
+    if recipient.notify is None or Notify.SUCCESS not in recipient.notify:
+        return outcome
+    return replace(outcome, reason=Reason.RELAYED)

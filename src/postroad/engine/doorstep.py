@@ -1,0 +1,113 @@
+"""Getting a session of a site: the endpoints in order, passing over those known to be bad.
+
+What is remembered of an address, and when mail may go without TLS, is decided in
+`mail.health`; the order of the endpoints in `mail.mx`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from postroad.mail import health
+from postroad.mail.classify import judge
+from postroad.mail.health import HostHealth
+from postroad.mail.mx import Plan
+from postroad.mail.outcome import Fault, Outcome, Reason, Stage, Trouble
+from postroad.mail.routing import Endpoint, Route
+from postroad.mail.rules import Rules
+from postroad.ports import Clock, ConnectFailed, Session, Transport
+
+# Complete SMTP handshakes one attempt may cost (as Postfix's smtp_mx_session_limit).
+HANDSHAKES = 2
+_BEFORE_HANDSHAKE = frozenset({Stage.CONNECT})
+_TLS_TROUBLE = frozenset({Fault.TLS})
+
+
+class Unreachable(Exception):
+    """No endpoint gave a session; `outcome` says what the last one did, `endpoint` which that was."""
+
+    def __init__(self, outcome: Outcome, endpoint: Endpoint | None) -> None:
+        super().__init__(outcome.text)
+        self.outcome = outcome
+        self.endpoint = endpoint
+
+
+class Doorstep:
+    def __init__(self, transport: Transport, rules: Rules, clock: Clock, patience: float) -> None:
+        """`patience`: seconds between the first TLS failure and the first try without TLS."""
+        self._transport = transport
+        self._rules = rules
+        self._clock = clock
+        self._patience = patience
+        self._health: dict[str, HostHealth] = {}
+
+    def order(self, endpoints: Sequence[Endpoint], prefer: str | None) -> list[Endpoint]:
+        """The endpoints to try: `prefer` (an `Outcome.host`) first, skipped ones only when all are.
+
+        Greylisters remember who knocked where: a retry goes to the same door.
+        """
+        now = self._clock.now()
+        good = [e for e in endpoints if not health.skipped(self._of(e), now)] or list(endpoints)
+        return sorted(good, key=lambda e: str(e) != prefer) if prefer else good
+
+    @asynccontextmanager
+    async def session(self, plan: Plan, route: Route, prefer: str | None) -> AsyncIterator[Session]:
+        """A session of the first endpoint that gives one, closed with the block; raises Unreachable."""
+        trouble: tuple[Outcome, Endpoint] | None = None
+        handshakes = 0
+        for endpoint in self.order(plan.endpoints, prefer):
+            plain = health.plaintext(
+                self._of(endpoint), plan.site.tls.level, self._clock.now(), self._patience
+            )
+            if plain:
+                self._health[endpoint.address] = health.fell_back(self._of(endpoint), self._clock.now())
+            context = self._transport.connect(endpoint, plan.site.tls, route, plaintext=plain)
+            try:
+                session = await context.__aenter__()
+            except ConnectFailed as failed:
+                trouble = self._learn(failed, endpoint), endpoint
+                handshakes += trouble[0].stage not in _BEFORE_HANDSHAKE
+                if handshakes >= HANDSHAKES:
+                    break
+                continue
+            self._reached(endpoint, session)
+            try:
+                yield session
+            finally:
+                await context.__aexit__(None, None, None)
+            return
+        if trouble is None:
+            nowhere = Trouble(Stage.DNS, Fault.NO_ADDRESS, f"no endpoint for {plan.hop}")
+            raise Unreachable(judge(Stage.DNS, nowhere, None, self._rules), None)
+        raise Unreachable(*trouble)
+
+    def _of(self, endpoint: Endpoint) -> HostHealth:
+        return self._health.get(endpoint.address, HostHealth())
+
+    def _learn(self, failed: ConnectFailed, endpoint: Endpoint) -> Outcome:
+        now = self._clock.now()
+        outcome = judge(failed.stage, failed.what, endpoint, self._rules, now)
+        record = self._of(endpoint)
+        if outcome.stage is Stage.CONNECT:
+            timed_out = isinstance(failed.what, Trouble) and failed.what.fault is Fault.TIMEOUT
+            record = health.unreachable(record, timed_out, now)
+        elif outcome.reason is Reason.TLS:
+            record = health.tls_failed(health.reached(record), now)
+        else:
+            record = health.reached(record)
+        self._health[endpoint.address] = record
+        return outcome
+
+    def _reached(self, endpoint: Endpoint, session: Session) -> None:
+        record = health.reached(self._of(endpoint))
+        if session.tls is not None:
+            record = health.tls_worked(record)
+        if record == HostHealth():
+            self._health.pop(endpoint.address, None)
+        else:
+            self._health[endpoint.address] = record
+
+    def forget(self) -> None:
+        """An operator asks to try again now: what is held against addresses is dropped."""
+        self._health.clear()

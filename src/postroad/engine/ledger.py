@@ -1,0 +1,204 @@
+"""What an attempt meant, written down: outcome and next time of every recipient, in one transaction.
+
+When it is tried next is decided in `mail.backoff`. A change is in the writer's
+hands before anything is awaited, so that nobody who is cancelled can lose a
+reply that was heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from postroad.mail.backoff import Over, RetryPolicy, next_attempt
+from postroad.mail.events import Removed, StorageTrouble, Tried
+from postroad.mail.lifecycle import Happening, State, step
+from postroad.mail.message import Attempt, Change, Delivery, Instant, Recipient
+from postroad.mail.outcome import Kind, Outcome
+from postroad.mail.routing import Hop
+from postroad.ports import Clock, Events, Finished, Queue, Spool, StorageFull
+
+RETRY_FULL_DISK = 1.0
+
+_HAPPENING = {
+    Kind.DELIVERED: Happening.DELIVERED,
+    Kind.DEFERRED: Happening.DEFERRED,
+    Kind.FAILED: Happening.FAILED,
+}
+
+
+class Ledger:
+    def __init__(
+        self,
+        queue: Queue,
+        spool: Spool,
+        clock: Clock,
+        events: Events,
+        chance: random.Random,
+        retry: RetryPolicy,
+        due: Callable[[Hop, Instant], None],
+        finished: Callable[[Finished], None],
+    ) -> None:
+        self._queue = queue
+        self._spool = spool
+        self._clock = clock
+        self._events = events
+        self._chance = chance
+        self._retry = retry
+        self._due = due
+        self._finished = finished
+        self._open: set[asyncio.Future[list[Finished]]] = set()
+        self._owed: list[Change] = []
+        self._trouble = asyncio.Event()
+        self._broken: BaseException | None = None
+        self._closing = False
+
+    def reload(self, retry: RetryPolicy) -> None:
+        self._retry = retry
+
+    def attempted(self, attempt: Attempt, retry_at: Instant | None = None) -> asyncio.Future[list[Finished]]:
+        """Store an attempt. The future is done when it is durable; nobody has to await it.
+
+        `retry_at`: the site is paused until then, and what failed with it is tried
+        when the pause ends, whatever its own schedule says.
+        """
+        changes = [
+            self._after(attempt.delivery, recipient, outcome, attempt.finished, retry_at)
+            for recipient, outcome in zip(attempt.delivery.recipients, attempt.outcomes, strict=True)
+        ]
+        future = self._hand_over(changes)
+        next_due = tuple(change.due if change.state.is_open else None for change in changes)
+        self._events.emit(Tried(attempt, next_due))
+        waiting = [due for due in next_due if due is not None]
+        if waiting:
+            self._due(attempt.delivery.hop, min(waiting))
+        return future
+
+    def _after(
+        self,
+        delivery: Delivery,
+        recipient: Recipient,
+        outcome: Outcome,
+        at: Instant,
+        retry_at: Instant | None,
+    ) -> Change:
+        message = delivery.message
+        first, hints, due, attempts = (
+            recipient.first_greylisted,
+            recipient.hints_used,
+            at,
+            recipient.attempts,
+        )
+        if outcome.kind is Kind.DEFERRED:
+            decision = next_attempt(
+                self._retry,
+                outcome,
+                attempts=attempts,
+                received_at=message.received_at,
+                expires_at=message.expires_at,
+                first_greylisted=first,
+                hints_used=hints,
+                now=at,
+                spread=self._chance.random(),
+            )
+            if isinstance(decision, Over):
+                outcome = decision.outcome
+            else:
+                due = decision.due if retry_at is None else min(retry_at, message.expires_at)
+                attempts = decision.attempts
+                first, hints = decision.first_greylisted, decision.hints_used
+        return Change(
+            message=message.id,
+            n=recipient.n,
+            state=step(State.ACTIVE, _HAPPENING[outcome.kind]),
+            due=due,
+            attempts=attempts,
+            outcome=outcome,
+            at=at,
+            first_greylisted=first,
+            hints_used=hints,
+        )
+
+    def failed(self, delivery: Delivery, outcomes: tuple[Outcome, ...]) -> None:
+        """Claimed recipients that end without an attempt: no such domain, too old."""
+        now = self._clock.now()
+        self.attempted(Attempt(delivery, None, None, now, now, outcomes, 0.0, 0))
+
+    def put_back(self, deliveries: Sequence[Delivery], due: Instant, outcome: Outcome | None = None) -> None:
+        """Claimed and not tried: waiting again, the claim's attempt not counted.
+
+        `outcome` is why, for people who ask; None keeps what was there.
+        """
+        changes = [
+            Change(
+                message=delivery.message.id,
+                n=recipient.n,
+                state=State.WAITING,
+                due=due,
+                attempts=recipient.attempts - 1,
+                outcome=outcome,
+                at=self._clock.now(),
+                first_greylisted=recipient.first_greylisted,
+                hints_used=recipient.hints_used,
+            )
+            for delivery in deliveries
+            for recipient in delivery.recipients
+        ]
+        if changes:
+            self._hand_over(changes)
+        for hop in {delivery.hop for delivery in deliveries}:
+            self._due(hop, due)
+
+    def _hand_over(self, changes: Sequence[Change]) -> asyncio.Future[list[Finished]]:
+        future = asyncio.ensure_future(self._queue.record(changes))
+        self._open.add(future)
+        future.add_done_callback(lambda done: self._stored(done, changes))
+        return future
+
+    def _stored(self, future: asyncio.Future[list[Finished]], changes: Sequence[Change]) -> None:
+        self._open.discard(future)
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, StorageFull):
+            self._owed.extend(changes)
+            self._trouble.set()
+        elif error is not None:
+            self._broken = error
+            self._trouble.set()
+        elif not future.cancelled():
+            for finished in future.result():
+                self._close_book(finished)
+
+    def _close_book(self, finished: Finished) -> None:
+        if finished.recipients:
+            self._finished(finished)
+            return
+        self._spool.release(finished.message.location)
+        self._events.emit(Removed(finished.message.id))
+
+    async def run(self) -> None:
+        """Offers again what a full disk refused; ends with the error when storage broke."""
+        while not self._closing:
+            await self._trouble.wait()
+            self._trouble.clear()
+            if self._broken is not None:
+                raise self._broken
+            if self._owed and not self._closing:
+                text = f"{len(self._owed)} outcomes wait for room on the disk"
+                self._events.emit(StorageTrouble("record", text))
+                await asyncio.sleep(RETRY_FULL_DISK)
+                owed, self._owed = self._owed, []
+                self._hand_over(owed)
+
+    async def close(self) -> None:
+        """Returns when all that was handed over is durable, or cannot be."""
+        while self._open:
+            await asyncio.wait(self._open)
+        self._closing = True
+        self._trouble.set()
+
+
+def with_recipients(delivery: Delivery, indexes: Sequence[int]) -> Delivery:
+    """The same delivery for some of its recipients."""
+    return replace(delivery, recipients=tuple(delivery.recipients[n] for n in indexes))

@@ -1,0 +1,131 @@
+"""Envelope and finished content become a message in the spool: signed, routed, durable.
+
+What submissions and our own notifications have in common. The index knows nothing
+yet when `pack` returns: the caller adds the rows, and only then is the message ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from postroad.mail.backoff import RetryPolicy, expiry
+from postroad.mail.headers import from_domain
+from postroad.mail.lifecycle import State
+from postroad.mail.message import (
+    Body,
+    Content,
+    Envelope,
+    Instant,
+    Lane,
+    Location,
+    Message,
+    Recipient,
+)
+from postroad.mail.outcome import Outcome
+from postroad.mail.routing import Hop, Route, hop_for
+from postroad.ports import Record, Signer, Spool
+
+NOWHERE = Location(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a new recipient begins: ACTIVE when a site has room now, else WAITING until `due`.
+
+    `why` is the outcome that makes it wait, when its site is known to be in trouble.
+    """
+
+    state: State
+    due: Instant
+    why: Outcome | None = None
+
+
+Placement = Callable[[Hop, Lane, Instant], Start]
+
+
+class Packer:
+    def __init__(self, spool: Spool, signer: Signer, routes: Sequence[Route], retry: RetryPolicy) -> None:
+        self._spool = spool
+        self._signer = signer
+        self._routes = tuple(routes)
+        self._retry = retry
+
+    def reload(self, signer: Signer, routes: Sequence[Route], retry: RetryPolicy) -> None:
+        self._signer = signer
+        self._routes = tuple(routes)
+        self._retry = retry
+
+    async def pack(
+        self,
+        id: str,
+        envelope: Envelope,
+        content: Content,
+        *,
+        account: str,
+        lane: Lane,
+        now: Instant,
+        place: Placement,
+    ) -> tuple[Message, tuple[Recipient, ...]]:
+        """Sign, give each recipient its hop, append to the spool; durable when it returns.
+
+        Raises StorageFull or StorageBroken as `Spool.append`; whatever `place`
+        reserved is then the caller's to give back.
+        """
+        content = await self._signed(content)
+        expires_at, warn_at = expiry(self._retry, now, lane, envelope.sender is None)
+        message = Message(
+            id=id,
+            sender=envelope.sender,
+            account=account,
+            lane=lane,
+            size=content.size,
+            received_at=now,
+            expires_at=expires_at,
+            warn_at=warn_at,
+            location=NOWHERE,
+            dotted=content.dotted,
+            body=Body.EIGHT_BIT if content.eight_bit else Body.SEVEN_BIT,
+            smtputf8=envelope.smtputf8,
+            ret=envelope.ret,
+            envid=envelope.envid,
+        )
+        recipients = self._recipients(id, envelope, lane, now, place)
+        location = await self._spool.append(Record(message, recipients, content))
+        return replace(message, location=location), recipients
+
+    async def _signed(self, content: Content) -> Content:
+        author = from_domain(content.head)
+        domain = self._signer.domain_for(author) if author else None
+        if domain is None:
+            return content
+        signature = await self._signer.sign(domain, content)
+        return replace(content, head=signature + content.head)
+
+    def _recipients(
+        self, id: str, envelope: Envelope, lane: Lane, now: Instant, place: Placement
+    ) -> tuple[Recipient, ...]:
+        starts: dict[Hop, Start] = {}
+        rows = []
+        for n, to in enumerate(envelope.recipients):
+            hop = hop_for(to.address, self._routes)
+            start = starts.get(hop)
+            if start is None:
+                start = starts[hop] = place(hop, lane, now)
+            active = start.state is State.ACTIVE
+            rows.append(
+                Recipient(
+                    message=id,
+                    n=n,
+                    address=to.address,
+                    hop=hop,
+                    state=start.state,
+                    due=start.due,
+                    # Counted before any network activity, as a claim does.
+                    attempts=1 if active else 0,
+                    notify=to.notify,
+                    orcpt=to.orcpt,
+                    last=start.why,
+                )
+            )
+        return tuple(rows)

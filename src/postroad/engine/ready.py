@@ -1,0 +1,60 @@
+"""The claimed deliveries of a site that wait for a connection, by lane.
+
+Strict by lane, but every sixteenth take goes to the lowest lane that has
+something, so that bulk mail is slow and never starved.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from postroad.mail.message import Delivery, Lane
+
+PATIENCE = 16
+
+
+class Ready:
+    def __init__(self) -> None:
+        self._lanes: tuple[deque[Delivery], ...] = tuple(deque() for _ in Lane)
+        self._count = 0
+        self._takes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, delivery: Delivery) -> None:
+        self._lanes[delivery.message.lane].append(delivery)
+        self._count += 1
+
+    def put_first(self, delivery: Delivery) -> None:
+        self._lanes[delivery.message.lane].appendleft(delivery)
+        self._count += 1
+
+    def peek(self) -> Delivery | None:
+        """What `take` would most likely give."""
+        for lane in self._lanes:
+            if lane:
+                return lane[0]
+        return None
+
+    def take(self) -> Delivery | None:
+        if not self._count:
+            return None
+        self._takes += 1
+        lowest_first = self._takes % PATIENCE == 0
+        for lane in reversed(self._lanes) if lowest_first else self._lanes:
+            if lane:
+                self._count -= 1
+                return lane.popleft()
+        return None
+
+    def clear(self) -> list[Delivery]:
+        """Everything, taken out."""
+        everything = [delivery for lane in self._lanes for delivery in lane]
+        for lane in self._lanes:
+            lane.clear()
+        self._count = 0
+        return everything
+
+    def has(self, lane: Lane) -> bool:
+        return bool(self._lanes[lane])

@@ -1,0 +1,27 @@
+"""At start, before any door opens: what a crash left is set right.
+
+Claims are void, so that nothing is lost; what was in an attempt may be delivered
+a second time, and is counted as `ambiguous`. Messages that were finished and not
+settled are settled now.
+"""
+
+from __future__ import annotations
+
+from postroad.engine.bounces import Bounces
+from postroad.mail.events import Recovered
+from postroad.ports import Clock, Events, Queue
+
+SLICE = 100
+
+
+async def recover(queue: Queue, bounces: Bounces, clock: Clock, events: Events) -> int:
+    """How many messages wait."""
+    messages, recipients, ambiguous = await queue.restart(clock.now())
+    unsettled = 0
+    while finished := await queue.unsettled(SLICE):
+        unsettled += len(finished)
+        for one in finished:
+            await bounces.settle(one)
+    if messages:
+        events.emit(Recovered(messages, recipients, ambiguous, unsettled))
+    return messages

@@ -1,0 +1,218 @@
+"""Due hops -> sites: a heap of (due, hop), and never more than a site can take.
+
+Memory holds hops, never messages. A due hop is given its plan first, then a place
+in the ring of its site; the site claims when it has room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import random
+from collections.abc import Sequence
+from itertools import count
+
+from postroad.engine.destinations import Destinations
+from postroad.engine.ledger import Ledger
+from postroad.engine.packing import Start
+from postroad.engine.site import PESSIMISTIC, Site
+from postroad.engine.sites import Sites
+from postroad.mail.backoff import Again, RetryPolicy, next_attempt
+from postroad.mail.events import HopDeferred, HopFailed, StorageTrouble
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Delivery, Instant, Lane, Message, Recipient
+from postroad.mail.outcome import Kind, Outcome
+from postroad.mail.routing import Hop
+from postroad.ports import Clock, Events, Queue, StorageFull
+
+MAX_LOOKUPS = 128
+FAIL_SLICE = 500
+FULL_DISK_WAIT = 5.0
+
+
+class Scheduler:
+    def __init__(
+        self,
+        destinations: Destinations,
+        queue: Queue,
+        clock: Clock,
+        events: Events,
+        chance: random.Random,
+        retry: RetryPolicy,
+    ) -> None:
+        self._destinations = destinations
+        self._queue = queue
+        self._clock = clock
+        self._events = events
+        self._chance = chance
+        self._retry = retry
+        self._sites: Sites
+        self._ledger: Ledger
+        self._heap: list[tuple[Instant, int, Hop]] = []
+        self._due_at: dict[Hop, Instant] = {}
+        self._order = count()
+        self._looking_up: set[Hop] = set()
+        self._failures: dict[Hop, int] = {}
+        self._woken = asyncio.Event()
+        self._closing = False
+
+    def connect(self, sites: Sites, ledger: Ledger) -> None:
+        """Sites and ledger tell the scheduler what is due, and it needs them: the second half of building."""
+        self._sites = sites
+        self._ledger = ledger
+
+    def reload(self, retry: RetryPolicy) -> None:
+        self._retry = retry
+
+    # --- what becomes due ------------------------------------------------------------
+
+    def due(self, hop: Hop, at: Instant) -> None:
+        """Something of this hop is due at `at`; the earliest such time counts."""
+        known = self._due_at.get(hop)
+        if known is not None and known <= at:
+            return
+        self._due_at[hop] = at
+        heapq.heappush(self._heap, (at, next(self._order), hop))
+        if self._heap[0][2] is hop:
+            self._woken.set()
+
+    def next_due(self, hop: Hop) -> Instant | None:
+        return self._due_at.get(hop)
+
+    def placement(self) -> Placement:
+        return Placement(self, self._sites)
+
+    async def run(self) -> None:
+        for entry in await self._queue.hops():
+            self.due(entry.hop, entry.due)
+        async with asyncio.TaskGroup() as group:
+            while not self._closing:
+                self._serve_due(group)
+                await self._sleep()
+
+    def close(self) -> None:
+        self._closing = True
+        self._woken.set()
+
+    def _serve_due(self, group: asyncio.TaskGroup) -> None:
+        now = self._clock.now()
+        while self._heap and self._heap[0][0] <= now and len(self._looking_up) < MAX_LOOKUPS:
+            at, _, hop = heapq.heappop(self._heap)
+            if self._due_at.get(hop) != at:
+                continue
+            del self._due_at[hop]
+            site = self._sites.known(hop)
+            if site is not None:
+                site.offer(hop)
+            elif hop not in self._looking_up:
+                self._looking_up.add(hop)
+                group.create_task(self._look_up(hop))
+
+    async def _sleep(self) -> None:
+        """Until something is due, sooner when woken; a full set of lookups wakes by ending."""
+        wait = None
+        if self._heap and len(self._looking_up) < MAX_LOOKUPS:
+            wait = max(0.0, self._heap[0][0] - self._clock.now())
+        try:
+            # An hour bounds what a stepped clock could make us oversleep.
+            async with asyncio.timeout(min(wait, 3600.0) if wait is not None else None):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+        self._woken.clear()
+
+    # --- hops without a plan -----------------------------------------------------------
+
+    async def _look_up(self, hop: Hop) -> None:
+        try:
+            plan = await self._destinations.plan(hop)
+            if not isinstance(plan, Outcome):
+                self._failures.pop(hop, None)
+                self._sites.of(plan).offer(hop)
+            elif plan.kind is Kind.FAILED:
+                await self._fail(hop, plan)
+            else:
+                await self._defer(hop, plan)
+        except StorageFull as error:
+            self._events.emit(StorageTrouble("defer", str(error)))
+            self.due(hop, self._clock.now() + FULL_DISK_WAIT)
+        finally:
+            self._looking_up.discard(hop)
+            self._woken.set()
+
+    async def _fail(self, hop: Hop, outcome: Outcome) -> None:
+        """There is no such way: all that waits for it fails with the same words."""
+        self._failures.pop(hop, None)
+        failed = 0
+        while deliveries := await self._queue.claim_all(hop, FAIL_SLICE):
+            for delivery in deliveries:
+                failed += len(delivery.recipients)
+                self._ledger.failed(delivery, (outcome,) * len(delivery.recipients))
+        self._events.emit(HopFailed(str(hop), failed, outcome.text))
+
+    async def _defer(self, hop: Hop, outcome: Outcome) -> None:
+        """No answer now: all that is due waits together, and one lookup tries for all."""
+        now = self._clock.now()
+        tries = self._failures[hop] = self._failures.get(hop, 0) + 1
+        decision = next_attempt(
+            self._retry,
+            outcome,
+            attempts=tries,
+            received_at=now,
+            expires_at=math.inf,
+            first_greylisted=None,
+            hints_used=0,
+            now=now,
+            spread=self._chance.random(),
+        )
+        assert isinstance(decision, Again), "without an end there is always another try"
+        count = await self._queue.defer_hop(hop, outcome, decision.due, now)
+        if count:
+            self._events.emit(HopDeferred(str(hop), count, decision.due, outcome.text))
+            self.due(hop, decision.due)
+            return
+        del self._failures[hop]
+        due = await self._queue.next_due(hop)
+        if due is not None:
+            self.due(hop, max(due, now + 1.0))
+
+
+class Placement:
+    """How the recipients of one new message begin, and the places reserved for them."""
+
+    def __init__(self, scheduler: Scheduler, sites: Sites) -> None:
+        self._scheduler = scheduler
+        self._sites = sites
+        self._reserved: dict[Hop, Site] = {}
+
+    def place(self, hop: Hop, lane: Lane, now: Instant) -> Start:
+        """Claimed at once when the hop's site has room: saves the first attempt a transaction."""
+        site = self._sites.known(hop)
+        if site is None:
+            return Start(State.WAITING, now)
+        pause = site.paused()
+        if pause is not None:
+            return Start(State.WAITING, pause.at, pause.why)
+        if not site.reserve(hop, lane):
+            return Start(State.WAITING, now)
+        self._reserved[hop] = site
+        return Start(State.ACTIVE, now + PESSIMISTIC)
+
+    def give_back(self) -> None:
+        """The message did not become ours: its places are free again."""
+        for site in self._reserved.values():
+            site.unreserve()
+        self._reserved.clear()
+
+    def dispatch(self, message: Message, recipients: Sequence[Recipient]) -> None:
+        """The message is durable: hand over what was claimed, wake what waits."""
+        for hop, site in self._reserved.items():
+            rows = recipients if len(self._reserved) == 1 else [r for r in recipients if r.hop == hop]
+            claimed = tuple(r for r in rows if r.state is State.ACTIVE)
+            site.unreserve()
+            site.put(Delivery(message, claimed, hop))
+        self._reserved.clear()
+        for recipient in recipients:
+            if recipient.state is State.WAITING:
+                self._scheduler.due(recipient.hop, recipient.due)

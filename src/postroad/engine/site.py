@@ -1,0 +1,350 @@
+"""One site: its throttle, what is ready for it, and when a connection opens or claims are made.
+
+The counter, not the connections, enforces the limit: a slot is taken before the
+connect and given back when the socket is closed. Plan, then room, then claim:
+nothing is taken from the queue that could not be sent now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from postroad.engine.connection import Connection
+from postroad.engine.doorstep import Doorstep, Unreachable
+from postroad.engine.ledger import Ledger
+from postroad.engine.ready import Ready
+from postroad.mail import throttle
+from postroad.mail.events import HopDeferred, SitePaused, SiteResumed, StorageTrouble
+from postroad.mail.message import Attempt, Delivery, Instant, Lane
+from postroad.mail.mx import Plan
+from postroad.mail.outcome import Kind, Outcome, Reason, Scope
+from postroad.mail.routing import Endpoint, Hop, Route
+from postroad.mail.rules import Rules
+from postroad.mail.throttle import Full, Go, Limits, NotBefore
+from postroad.ports import Clock, Events, Queue, Spool, StorageFull, Transport
+
+# Claimed deliveries a site may hold in memory; below the low mark it claims more.
+READY_MOST = 256
+READY_LOW = 16
+SLICE = 64
+# What a claim says of the next try, in case the process dies in the middle.
+PESSIMISTIC = 300.0
+FULL_DISK_WAIT = 5.0
+_GREY = frozenset({Reason.GREYLIST, Reason.MAYBE_GREYLIST})
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every site works with; one value for all of them."""
+
+    queue: Queue
+    spool: Spool
+    transport: Transport
+    ledger: Ledger
+    clock: Clock
+    events: Events
+    rules: Rules
+    chance: random.Random
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    connections: asyncio.Semaphore
+    due: Callable[[Hop, Instant], None]
+
+
+class Site:
+    def __init__(self, plan: Plan, route: Route, limits: Limits, around: Surroundings) -> None:
+        self.plan = plan
+        self._route = route
+        self._limits = limits
+        self._around = around
+        self._state = throttle.opened(limits)
+        self._doorstep = Doorstep(
+            around.transport, around.rules, around.clock, patience=min(300.0, limits.pause_first * 5)
+        )
+        self._ready = Ready()
+        self._reserved = 0
+        self._backlog: deque[Hop] = deque()
+        self._idle: list[asyncio.Future[Delivery]] = []
+        self._claiming = False
+        self._closing = False
+
+    # --- what the scheduler and intake ask ----------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing here worth remembering: it may be forgotten."""
+        return not (
+            self._state.busy
+            or len(self._ready)
+            or self._reserved
+            or self._backlog
+            or self._state.paused_until is not None
+            or self._state.cap is not None
+        )
+
+    @property
+    def busy(self) -> int:
+        """Connections open or opening."""
+        return self._state.busy
+
+    def paused(self) -> NotBefore | None:
+        """When and why not before, while the site is paused."""
+        answer = throttle.room(self._state, self._limits, self._around.clock.now())
+        return answer if isinstance(answer, NotBefore) else None
+
+    def reserve(self, hop: Hop, lane: Lane) -> bool:
+        """Whether a message that is being accepted may be put here already claimed.
+
+        Not past others: what waits in the queue for this hop goes first.
+        """
+        if self._closing or self._state.paused_until is not None or hop in self._backlog:
+            return False
+        if len(self._ready) + self._reserved >= READY_MOST:
+            return False
+        if self._backlog and lane is not Lane.TRANSACTIONAL:
+            return False
+        self._reserved += 1
+        return True
+
+    def unreserve(self) -> None:
+        self._reserved -= 1
+
+    def put(self, delivery: Delivery) -> None:
+        """A claimed delivery: to the connection that idled least long, or to the ready ones."""
+        if self._closing or self.paused() is not None:
+            self._return([delivery])
+            return
+        while self._idle:
+            waiter = self._idle.pop()
+            if not waiter.done():
+                waiter.set_result(delivery)
+                return
+        self._ready.put(delivery)
+        self._open_connections()
+
+    def offer(self, hop: Hop) -> None:
+        """A due hop takes its turn in the ring of those that share this site."""
+        if self._closing:
+            return
+        if hop not in self._backlog:
+            self._backlog.append(hop)
+        pause = self.paused()
+        if pause is None:
+            self._refill()
+        else:
+            self._put_off_backlog(pause)
+
+    def resume(self) -> None:
+        """An operator asks for a try now: one probe, whatever was held against the site."""
+        self._doorstep.forget()
+        self._state = throttle.woken(self._state, self._around.clock.now())
+
+    # --- what a connection asks ------------------------------------------------------
+
+    def take(self) -> Delivery | None:
+        if self._closing:
+            return None
+        delivery = self._ready.take()
+        if len(self._ready) < READY_LOW:
+            self._refill()
+        return delivery
+
+    def wait(self) -> asyncio.Future[Delivery]:
+        waiter: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+        self._idle.append(waiter)
+        if self._closing:
+            waiter.cancel()
+        return waiter
+
+    def stop_waiting(self, waiter: asyncio.Future[Delivery]) -> None:
+        if waiter in self._idle:
+            self._idle.remove(waiter)
+
+    def give_back(self, delivery: Delivery) -> None:
+        if self._closing or self.paused() is not None:
+            self._return([delivery])
+            return
+        self._ready.put_first(delivery)
+        self._open_connections()
+
+    def learned(self, outcomes: Sequence[Outcome]) -> None:
+        was_paused = self._state.paused_until is not None
+        trouble = next((o for o in outcomes if _is_site_trouble(o)), None)
+        if any(o.kind is Kind.DELIVERED for o in outcomes):
+            self._state = throttle.succeeded(self._state, self._limits)
+        elif trouble is not None:
+            self._troubled(trouble)
+        else:
+            self._state = throttle.answered(self._state)
+        if was_paused and self._state.paused_until is None:
+            self._around.events.emit(SiteResumed(str(self.plan.site)))
+        if len(self._ready):
+            self._open_connections()
+        elif self._backlog:
+            self._refill()
+
+    # --- connections -----------------------------------------------------------------
+
+    def _open_connections(self) -> None:
+        """Open while there is more ready than the open ones will soon have taken."""
+        while not self._closing and len(self._ready):
+            busy = self._state.busy
+            urgent = self._ready.has(Lane.TRANSACTIONAL)
+            if busy and len(self._ready) < (1 if urgent else 2) * busy:
+                return
+            if not isinstance(throttle.room(self._state, self._limits, self._around.clock.now()), Go):
+                return
+            self._state = throttle.started(self._state)
+            self._around.spawn(self._connection())
+
+    async def _connection(self) -> None:
+        try:
+            async with self._around.connections:
+                if not self._closing and len(self._ready):
+                    await self._connect_and_work()
+        finally:
+            self._state = throttle.finished(self._state)
+        self._open_connections()
+
+    async def _connect_and_work(self) -> None:
+        around = self._around
+        started = around.clock.now()
+        try:
+            async with self._doorstep.session(self.plan, self._route, self._stuck_to()) as session:
+                connection = Connection(
+                    self,
+                    session,
+                    around.clock.now() - started,
+                    limits=self._limits,
+                    spool=around.spool,
+                    ledger=around.ledger,
+                    clock=around.clock,
+                    events=around.events,
+                    rules=around.rules,
+                )
+                await connection.run()
+        except Unreachable as failed:
+            self._unreachable(failed, started)
+
+    def _stuck_to(self) -> str | None:
+        """The door that greylisted what goes next: the retry must knock there."""
+        head = self._ready.peek()
+        last = head.recipients[0].last if head is not None else None
+        return last.host if last is not None and last.reason in _GREY else None
+
+    def _unreachable(self, failed: Unreachable, started: Instant) -> None:
+        """Every endpoint failed. When that pauses the site, one delivery is told it was tried."""
+        self._troubled(failed.outcome, then=lambda: self._blame(failed.outcome, failed.endpoint, started))
+
+    def _blame(self, outcome: Outcome, endpoint: Endpoint | None, started: Instant) -> None:
+        delivery = self._ready.take()
+        if delivery is None:
+            return
+        around = self._around
+        attempt = Attempt(
+            delivery=delivery,
+            endpoint=endpoint,
+            tls=None,
+            started=started,
+            finished=around.clock.now(),
+            outcomes=(outcome,) * len(delivery.recipients),
+        )
+        around.ledger.attempted(attempt, retry_at=self._state.paused_until)
+
+    # --- trouble and pauses ------------------------------------------------------------
+
+    def _troubled(self, outcome: Outcome, then: Callable[[], None] = lambda: None) -> None:
+        around = self._around
+        now = around.clock.now()
+        if outcome.reason is Reason.CONNECTIONS:
+            self._state = throttle.too_many(self._state, self._state.busy, now, outcome)
+        else:
+            self._state = throttle.troubled(self._state, outcome, self._limits, now, around.chance.random())
+        pause = self.paused()
+        if pause is None:
+            return
+        around.events.emit(SitePaused(str(self.plan.site), pause.at, outcome.text))
+        then()
+        self._return(self._ready.clear())
+        self._put_off_backlog(pause)
+
+    def _return(self, deliveries: Sequence[Delivery]) -> None:
+        """Back to the queue, not counted: until the pause ends, or at once when we are closing."""
+        pause = self.paused()
+        due = pause.at if pause is not None else self._around.clock.now()
+        self._around.ledger.put_back(deliveries, due, pause.why if pause is not None else None)
+
+    def _put_off_backlog(self, pause: NotBefore) -> None:
+        hops = list(self._backlog)
+        self._backlog.clear()
+        for hop in hops:
+            self._around.spawn(self._put_off(hop, pause))
+
+    async def _put_off(self, hop: Hop, pause: NotBefore) -> None:
+        around = self._around
+        if pause.why is not None:
+            now = around.clock.now()
+            try:
+                count = await around.queue.defer_hop(hop, pause.why, pause.at, now)
+            except StorageFull as error:
+                around.events.emit(StorageTrouble("defer", str(error)))
+            else:
+                if count:
+                    around.events.emit(HopDeferred(str(hop), count, pause.at, pause.why.text))
+        around.due(hop, pause.at)
+
+    # --- claims ------------------------------------------------------------------------
+
+    def _refill(self) -> None:
+        if self._claiming or self._closing or not self._backlog or len(self._ready) >= READY_LOW:
+            return
+        answer = throttle.room(self._state, self._limits, self._around.clock.now())
+        if isinstance(answer, NotBefore) or (isinstance(answer, Full) and self._state.probing):
+            return
+        self._claiming = True
+        # A paused site is asked with a single message.
+        limit = 1 if self._state.paused_until is not None else SLICE
+        self._around.spawn(self._claim(self._backlog[0], limit))
+        self._backlog.rotate(-1)
+
+    async def _claim(self, hop: Hop, limit: int) -> None:
+        around = self._around
+        now = around.clock.now()
+        try:
+            deliveries = await around.queue.claim(hop, now, limit, now + PESSIMISTIC)
+            if sum(len(d.recipients) for d in deliveries) < limit:
+                self._leave(hop, await around.queue.next_due(hop))
+        except StorageFull as error:
+            around.events.emit(StorageTrouble("claim", str(error)))
+            self._leave(hop, now + FULL_DISK_WAIT)
+            deliveries = []
+        finally:
+            self._claiming = False
+        for delivery in deliveries:
+            self.put(delivery)
+        if self._backlog:
+            self._refill()
+
+    def _leave(self, hop: Hop, due: Instant | None) -> None:
+        if hop in self._backlog:
+            self._backlog.remove(hop)
+        if due is not None:
+            self._around.due(hop, due)
+
+    def close(self) -> None:
+        """No new work: what is ready goes back to the queue, idle connections say QUIT."""
+        self._closing = True
+        self._return(self._ready.clear())
+        self._backlog.clear()
+        for waiter in self._idle:
+            waiter.cancel()
+
+
+def _is_site_trouble(outcome: Outcome) -> bool:
+    if outcome.kind is not Kind.DEFERRED:
+        return False
+    return outcome.reason is Reason.CONNECTIONS or outcome.scope in (Scope.SESSION, Scope.HOST, Scope.SITE)
