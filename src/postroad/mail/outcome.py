@@ -19,7 +19,7 @@ class Kind(StrEnum):
 
 
 class Scope(StrEnum):
-    """Whom the event hits; `delivery.md` section 6, Exim's host/message/recipient model."""
+    """Whom the event hits, after Exim's model of host, message and recipient errors."""
 
     RECIPIENT = "recipient"
     MESSAGE = "message"

@@ -17,7 +17,7 @@ DIRECT = "mx"
 
 
 class TlsWish(StrEnum):
-    """What a route asks of TLS; `contract.md` [[route]] tls."""
+    """What a route asks of TLS: the values of its key `tls`."""
 
     NONE = "none"
     OPPORTUNISTIC = "opportunistic"

@@ -26,7 +26,7 @@ _WAIT = re.compile(r"(\d{1,5})([smh])")
 _REPLY = re.compile(r"([45]\d\d)(?:[ -]([245]\.\d{1,3}\.\d{1,3}))?(?: +|$)(.*)", re.DOTALL)
 _UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0}
 # Longer texts are not searched: no reply says anything new after this.
-SEARCHED = 4096
+SEARCHED = 2000
 
 
 class RuleError(ValueError):
