@@ -12,11 +12,12 @@ file whose id the queue knows is removed, any other is submitted under that same
 from __future__ import annotations
 
 import asyncio
+import errno
+import heapq
 import os
 import re
 import stat
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from postroad.adapters.local_request import (
     parse_request,
     submit_request,
 )
-from postroad.mail.events import Event, Refused, StorageTrouble
+from postroad.mail.events import Refused, StorageTrouble
 from postroad.mail.message import Content, Peer, Submission
 from postroad.mail.reply import Reply
 from postroad.ports import Clock, Events, NewId, Queue
@@ -108,7 +109,9 @@ class MaildropDoor:
         while not self._closing:
             self._wake.clear()
             try:
-                await self.sweep()
+                while await self.sweep() and not self._closing:
+                    # There may be more than one sweep takes.
+                    pass
             except OSError as error:
                 self._events.emit(StorageTrouble("maildrop", str(error)))
             with suppress(TimeoutError):
@@ -124,35 +127,41 @@ class MaildropDoor:
         self._wake.set()
 
     async def sweep(self) -> int:
-        """Take up everything that lies there now; how many messages were accepted. Raises OSError."""
-        accepted = 0
-        for claimed in await asyncio.to_thread(self._claim, self._clock.now()):
+        """Take up what lies there now, `BATCH` files at most; how many are done with. Raises OSError."""
+        names = await asyncio.to_thread(self._names)
+        claimed = [name for name in names if _CLAIMED.fullmatch(name)]
+        now = self._clock.now()
+        fresh = {name: self._new_id(now) for name in names if _FRESH.fullmatch(name)}
+        if fresh:
+            claimed += await asyncio.to_thread(self._claim, fresh)
+        done = 0
+        for name in claimed:
             if self._closing:
                 break
-            accepted += await self._submit(claimed)
-        return accepted
+            done += await self._submit(name)
+        return done
 
-    def _claim(self, now: float) -> list[str]:
-        """Names that carry queue ids, durably: those of before, and files that came since."""
-        names = sorted(self._names())
-        claimed = [name for name in names if _CLAIMED.fullmatch(name)]
-        fresh = [name for name in names if _FRESH.fullmatch(name)]
-        for name in fresh:
-            mine = f"claimed.{self._new_id(now)}.{name}"
+    def _claim(self, fresh: dict[str, str]) -> list[str]:
+        """Give files the names that carry their queue ids, durably."""
+        claimed = []
+        for name, id in fresh.items():
+            mine = f"claimed.{id}.{name}"
             with suppress(FileNotFoundError):
                 os.rename(self._directory / name, self._directory / mine)
                 claimed.append(mine)
-        if fresh:
-            self._sync()
+        self._sync()
         return claimed
 
-    def _names(self) -> Iterable[str]:
+    def _names(self) -> list[str]:
+        """What lies there, as many as one sweep takes; the rest is found by the next."""
+        names = []
         with os.scandir(self._directory) as entries:
             for entry in entries:
                 if entry.name.startswith("tmp."):
                     _remove_abandoned(entry)
-                else:
-                    yield entry.name
+                elif _FRESH.fullmatch(entry.name) or _CLAIMED.fullmatch(entry.name):
+                    names.append(entry.name)
+        return heapq.nsmallest(BATCH, names)
 
     def _sync(self) -> None:
         directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -162,31 +171,36 @@ class MaildropDoor:
             os.close(directory)
 
     async def _submit(self, name: str) -> bool:
-        """Whether the queue has it now; a message that was put off stays for the next time."""
+        """Whether the file is done with; one that is put off stays for the next time."""
         found = _CLAIMED.fullmatch(name)
         assert found is not None
         id, path = found[1], self._directory / name
         if await self._queue.find(id) is not None:
             # Accepted by a process that died before it came to the line below.
             path.unlink(missing_ok=True)
-            return False
+            return True
         try:
             dropped = await asyncio.to_thread(read, path, self.settings)
         except FileNotFoundError:
+            return True
+        except OSError as error:
+            # The machine's trouble, not the message's.
+            self._events.emit(StorageTrouble("maildrop", str(error)))
             return False
-        except (NoMessage, BadRequest, OSError) as error:
-            self._set_aside(path, found[2], Refused(_peer(None), "maildrop", "", "", f"{name}: {error}"))
-            return False
+        except (NoMessage, BadRequest) as error:
+            self._set_aside(path, found[2], f"554 5.6.0 {error}")
+            return True
         except Unacceptable as refused:
-            self._set_aside(path, found[2], Refused(_peer(None), "maildrop", "", "", str(refused.reply)))
-            return False
+            self._set_aside(path, found[2], str(refused.reply))
+            return True
         reply = await self._accept(dropped, id)
         if reply.kind == 2:
             # No await since the acceptance: the message cannot have left the queue before its file.
             path.unlink(missing_ok=True)
         elif reply.kind == 5:
+            # Intake has told the log why.
             self._set_aside(path, found[2])
-        return reply.kind == 2
+        return reply.kind != 4
 
     async def _accept(self, dropped: _Dropped, id: str) -> Reply:
         submission = Submission(
@@ -198,12 +212,13 @@ class MaildropDoor:
         )
         return await self._intake.accept(submission, id)
 
-    def _set_aside(self, path: Path, name: str, event: Event | None = None) -> None:
+    def _set_aside(self, path: Path, name: str, why: str | None = None) -> None:
         """Keep what was refused, under a name that is not looked at: its sender was told it was taken."""
-        if event is not None:
-            self._events.emit(event)
+        kept = f"refused.{name}"
+        if why is not None:
+            self._events.emit(Refused(_peer(None), "maildrop", "", "", f"{why} ({kept})"))
         with suppress(FileNotFoundError):
-            path.rename(self._directory / f"refused.{name}")
+            path.rename(self._directory / kept)
 
 
 def _peer(uid: int | None) -> Peer:
@@ -221,20 +236,33 @@ def read(path: Path, settings: MaildropSettings) -> _Dropped:
 
     Raises NoMessage for what is none, BadRequest and Unacceptable as for the socket, OSError.
     """
-    # NONBLOCK: opening a pipe would wait for its writer.
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
+    limit = settings.max_message_size + MAX_REQUEST
+    fd = _opened(path)
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise NoMessage("not a regular file")
         if status.st_nlink != 1:
             # A link to somebody else's file would be sent as if its owner had asked for it.
             raise NoMessage("a file with several names")
-        limit = settings.max_message_size + MAX_REQUEST
-        data = file.read(limit + 1) if status.st_size <= limit else b""
-    if not data or len(data) > limit:
-        raise NoMessage("empty" if not status.st_size else f"larger than {limit} octets")
+        if status.st_size > limit:
+            raise NoMessage(f"larger than {limit} octets")
+        with open(fd, "rb", closefd=False) as file:
+            # It may grow under our hands, but not in them.
+            data = file.read(limit)
+    finally:
+        os.close(fd)
     return _understood(data, status.st_uid, settings)
+
+
+def _opened(path: Path) -> int:
+    try:
+        # NONBLOCK: opening a pipe would wait for its writer.
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EACCES, errno.ENXIO):
+            raise NoMessage(f"not to be read: {error.strerror}") from None
+        raise
 
 
 def _understood(data: bytes, uid: int, settings: MaildropSettings) -> _Dropped:
