@@ -7,7 +7,7 @@ the values and errors named here; nothing of a library passes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -149,10 +149,14 @@ class HopDue:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A message with no open recipient and no delay DSN owed, with all its recipients; to be settled."""
+    """A message with something to settle, and all its recipients as they stand."""
 
     message: Message
     recipients: tuple[Recipient, ...]
+
+
+# A notification with its recipients, ready to be added.
+Notice = tuple[Message, Sequence[Recipient]]
 
 
 class Queue(Protocol):
@@ -187,17 +191,14 @@ class Queue(Protocol):
         ...
 
     def record(self, changes: Sequence[Change]) -> Awaitable[list[Finished]]:
-        """Store what an attempt changed; answers the messages that now have no open recipient.
+        """Store what an attempt changed; answers the messages that now have something to settle.
 
         Only ACTIVE recipients change: whoever claimed them alone may say what became of them.
-        Messages that are finished with every recipient DELIVERED or CANCELLED and
-        no success DSN asked for (NOTIFY without SUCCESS) are removed in the same
-        transaction, and are in the answer too, with `recipients` empty.
+        A message is to be settled when no recipient is ACTIVE and one has *news*:
+        FAILED, or DELIVERED with NOTIFY=SUCCESS, and not `told`. One that is finished
+        without any news is removed in the same transaction, and is in the answer
+        too, with `recipients` empty.
         """
-        ...
-
-    async def requeue(self, changes: Sequence[Change]) -> None:
-        """ACTIVE back to WAITING with the given due and attempts: nothing was tried."""
         ...
 
     async def defer_hop(self, hop: Hop, outcome: Outcome, due: Instant, now: Instant) -> int:
@@ -216,20 +217,28 @@ class Queue(Protocol):
         """Messages whose delay warning is due, with their open recipients. Changes nothing."""
         ...
 
-    async def settle(self, message: str, notice: tuple[Message, Sequence[Recipient]] | None) -> None:
-        """Remove a finished message and, in the same transaction, add its DSN."""
+    async def settle(self, message: str, told: Collection[int], notices: Sequence[Notice]) -> bool:
+        """Mark the recipients `told` and add the DSNs that tell of them, in one transaction.
+
+        A message with nothing open and no news left is removed with it: then True.
+        Nothing is added when all of `told` were marked before: a repeat tells nobody twice.
+        """
         ...
 
-    async def warned(self, message: str, notice: tuple[Message, Sequence[Recipient]] | None) -> None:
+    async def warned(self, message: str, notices: Sequence[Notice]) -> None:
         """The delay warning is done: clear `warn_at`, mark open recipients, add the DSN, at once."""
         ...
 
     async def unsettled(self, limit: int) -> list[Finished]:
-        """Finished messages that a crash left behind."""
+        """Messages that are finished or have news, left behind by a crash; at start only."""
         ...
 
-    async def restart(self) -> tuple[int, int, int]:
-        """At start: every claim is void (ACTIVE -> WAITING). Messages, recipients, claims voided."""
+    async def restart(self, now: Instant) -> tuple[int, int, int]:
+        """At start: every claim is void (ACTIVE -> WAITING). Messages, recipients, claims voided.
+
+        A first attempt that was cut off is due `now`, any other at the time its claim
+        foresaw: a message that kills the daemon does not do so in a tight loop.
+        """
         ...
 
     async def find(self, id: str) -> Finished | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from postroad.mail.address import Address, AddressError, parse_address
@@ -11,9 +11,8 @@ from postroad.mail.lifecycle import State
 from postroad.mail.message import Change, Delivery, Instant, Message, Notify, Recipient
 from postroad.mail.outcome import Outcome
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, HopDue, QueueFilter, StorageBroken, StorageFull
+from postroad.ports import Finished, HopDue, Notice, QueueFilter, StorageBroken, StorageFull
 
-Notice = tuple[Message, Sequence[Recipient]]
 Key = tuple[str, int]
 
 
@@ -55,9 +54,6 @@ class MemoryQueue:
             answer.set_exception(error)
         return answer
 
-    async def requeue(self, changes: Sequence[Change]) -> None:
-        self._apply(changes, lambda state: state is State.ACTIVE)
-
     async def change(self, changes: Sequence[Change]) -> list[Finished]:
         return self._apply(changes, lambda state: state in (State.WAITING, State.HELD))
 
@@ -68,32 +64,36 @@ class MemoryQueue:
             self._store(replace(row, due=due, last=outcome))
         return len(rows)
 
-    async def settle(self, message: str, notice: Notice | None) -> None:
+    async def settle(self, message: str, told: Collection[int], notices: Sequence[Notice]) -> bool:
         self._check()
-        if message not in self.messages:
-            return
-        if any(row.state.is_open for row in self._of(message)):
-            raise ValueError(f"{message} has open recipients")
-        if notice is not None:
-            self._insert(*notice)
+        new = [row for row in self._of(message) if row.n in told and not row.told]
+        for row in new:
+            self._store(replace(row, told=True))
+        if new:
+            for notice in notices:
+                self._insert(*notice)
+        if message not in self.messages or any(r.state.is_open or _news(r) for r in self._of(message)):
+            return False
         self._remove(message)
+        return True
 
-    async def warned(self, message: str, notice: Notice | None) -> None:
+    async def warned(self, message: str, notices: Sequence[Notice]) -> None:
         self._check()
         owner = self.messages.get(message)
         if owner is None or owner.warn_at is None:
             return
-        if notice is not None:
+        for notice in notices:
             self._insert(*notice)
         self.messages[message] = replace(owner, warn_at=None)
         for row in self._of(message):
             if row.state.is_open:
                 self._store(replace(row, warned=True))
 
-    async def restart(self) -> tuple[int, int, int]:
+    async def restart(self, now: Instant) -> tuple[int, int, int]:
         claimed = [row for row in self.rows.values() if row.state is State.ACTIVE]
         for row in claimed:
-            self._store(replace(row, state=State.WAITING))
+            due = row.due if row.attempts > 1 else min(row.due, now)
+            self._store(replace(row, state=State.WAITING, due=due))
         recipients = sum(row.state.is_open for row in self.rows.values())
         return len(self.messages), recipients, len(claimed)
 
@@ -188,14 +188,17 @@ class MemoryQueue:
 
     def _conclude(self, id: str) -> Finished | None:
         finished = self._finished(id)
-        if finished is None or not all(map(_silent, finished.recipients)):
+        if finished is None or any(map(_news, finished.recipients)):
             return finished
         self._remove(id)
         return Finished(finished.message, ())
 
     def _finished(self, id: str) -> Finished | None:
+        """A message with something to settle: news, or nothing open."""
         rows = self._of(id)
-        if any(row.state.is_open for row in rows):
+        if any(row.state is State.ACTIVE for row in rows):
+            return None
+        if any(row.state.is_open for row in rows) and not any(map(_news, rows)):
             return None
         return Finished(self.messages[id], tuple(rows))
 
@@ -213,10 +216,10 @@ def _changed(row: Recipient, change: Change) -> Recipient:
     )
 
 
-def _silent(row: Recipient) -> bool:
-    """Nobody is to be told of this final recipient."""
+def _news(row: Recipient) -> bool:
+    """Somebody is to be told of this recipient."""
     asked = row.notify is not None and Notify.SUCCESS in row.notify
-    return row.state in (State.DELIVERED, State.CANCELLED) and not asked
+    return not row.told and (row.state is State.FAILED or (row.state is State.DELIVERED and asked))
 
 
 def _wanted(filter: QueueFilter, message: Message, row: Recipient) -> bool:

@@ -7,10 +7,14 @@ m.warn_at, m.segment, m.offset, m.length, m.flags, m.ret, m.envid
 
 -- fragment: recipient
 r.message, r.n, r.state, r.due, r.attempts, r.local, r.domain, r.notify, r.orcpt,
-r.first_greylisted, r.hints_used, r.warned, r.last, r.last_attempt_at, h.route, h.name
+r.first_greylisted, r.hints_used, r.warned, r.last, r.last_attempt_at, r.told, h.route, h.name
 
 -- fragment: open
 (0, 1, 2)
+
+-- Somebody is to be told of this recipient: failed, or delivered with NOTIFY=SUCCESS.
+-- fragment: news
+(told = 0 AND (state = 4 OR (state = 3 AND notify & 1)))
 
 
 -- --- hops ---
@@ -56,8 +60,8 @@ INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: add_recipient
 INSERT INTO recipient (message, n, hop, lane, state, due, attempts, local, domain, notify, orcpt,
-    first_greylisted, hints_used, warned, last, last_attempt_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    first_greylisted, hints_used, warned, last, last_attempt_at, told)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: find_message
 SELECT {message} FROM message m WHERE m.id = ?
@@ -69,16 +73,20 @@ SELECT {recipient} FROM recipient r JOIN hop h ON h.id = r.hop WHERE r.message =
 SELECT {recipient} FROM recipient r JOIN hop h ON h.id = r.hop
 WHERE r.message = ? AND r.state IN {open} ORDER BY r.n
 
--- name: has_open
-SELECT EXISTS (SELECT 1 FROM recipient WHERE message = ? AND state IN {open})
+-- Is anything of a message still to happen or to be told?
+-- name: has_open_or_news
+SELECT EXISTS (SELECT 1 FROM recipient WHERE message = ? AND (state IN {open} OR {news}))
 
--- A message without open recipients. Is there one somebody is to be told of: failed, or
--- with NOTIFY=SUCCESS?
+-- name: tell
+UPDATE recipient SET told = 1 WHERE message = ? AND n = ? AND told = 0
+
+-- A message of which nothing is in an attempt: has it news, has it open recipients?
 -- name: finished
 SELECT {message},
-    EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND (state = 4 OR notify & 1))
+    EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND {news}),
+    EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND state IN {open})
 FROM message m WHERE m.id = ? AND NOT EXISTS (
-    SELECT 1 FROM recipient WHERE message = m.id AND state IN {open})
+    SELECT 1 FROM recipient WHERE message = m.id AND state = 1)
 
 -- name: remove_message
 DELETE FROM message WHERE id = ?
@@ -128,7 +136,7 @@ UPDATE recipient SET due = ?4, last = ?5 WHERE (message, n) IN (
     ORDER BY due LIMIT ?6)
 
 -- name: void_claims
-UPDATE recipient SET state = 0 WHERE state = 1
+UPDATE recipient SET state = 0, due = iif(attempts > 1, due, min(due, ?)) WHERE state = 1
 
 
 -- --- outcomes ---
@@ -157,7 +165,8 @@ WHERE message = ?1 AND n = ?2 AND state IN (0, 2)
 -- Reads every message: at start only.
 -- name: unsettled
 SELECT {message} FROM message m
-WHERE NOT EXISTS (SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN {open})
+WHERE NOT EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND state IN {open})
+OR EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND {news})
 ORDER BY m.id LIMIT ?
 
 -- name: delayed

@@ -50,6 +50,7 @@ CREATE TABLE recipient (
     warned           INTEGER NOT NULL,
     last             TEXT,              -- the last outcome, as JSON
     last_attempt_at  REAL,
+    told             INTEGER NOT NULL,  -- its end is settled with the sender
     PRIMARY KEY (message, n)
 ) WITHOUT ROWID;
 

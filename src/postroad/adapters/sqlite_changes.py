@@ -8,7 +8,7 @@ expected leaves the row alone, so that a repeated change changes nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from postroad.adapters.sqlite_files import load_queries
@@ -26,9 +26,10 @@ from postroad.mail.message import Change, Delivery, Instant, Lane, Message, Reci
 from postroad.mail.outcome import Outcome
 from postroad.mail.queue_id import parse_id
 from postroad.mail.routing import Hop
-from postroad.ports import Finished
+from postroad.ports import Finished, Notice
 
-Notice = tuple[Message, Sequence[Recipient]]
+# Queue id, numbers of the recipients told, what tells of them.
+Settlement = tuple[str, Collection[int], Sequence[Notice]]
 
 # Hops remembered by their integers; beyond it they are looked up anew.
 MAX_HOPS = 50_000
@@ -72,23 +73,23 @@ class Changes:
         self._insert(notices)
         return [None] * len(notices)
 
-    def settle(self, settlements: Sequence[tuple[str, Notice | None]]) -> Sequence[None]:
-        for id, notice in settlements:
-            number = parse_id(id)
-            if self._has_open(number):
-                raise ValueError(f"{id} has open recipients")
-            # A message that is gone was settled before, and its notice sent.
-            if self._remove(number) and notice is not None:
-                self._insert([notice])
-        return [None] * len(settlements)
+    def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
+        return [self._settle(parse_id(id), told, notices) for id, told, notices in settlements]
 
-    def warned(self, warnings: Sequence[tuple[str, Notice | None]]) -> Sequence[None]:
-        for id, notice in warnings:
+    def _settle(self, number: int, told: Collection[int], notices: Sequence[Notice]) -> bool:
+        # What was marked before was told before, by the notice of that time.
+        if sum(self._execute(self._sql["tell"], (number, n)).rowcount for n in told):
+            self._insert(notices)
+        if self._execute(self._sql["has_open_or_news"], (number,)).fetchone()[0]:
+            return False
+        return self._remove(number)
+
+    def warned(self, warnings: Sequence[tuple[str, Sequence[Notice]]]) -> Sequence[None]:
+        for id, notices in warnings:
             number = parse_id(id)
             if self._execute(self._sql["clear_warning"], (number,)).rowcount:
                 self._execute(self._sql["mark_warned"], (number,))
-                if notice is not None:
-                    self._insert([notice])
+                self._insert(notices)
         return [None] * len(warnings)
 
     # --- claims ------------------------------------------------------------------
@@ -106,8 +107,8 @@ class Changes:
         """How many were put off, at most `limit` of each lane."""
         return [sum(self._defer(deferral, lane) for lane in Lane) for deferral in deferrals]
 
-    def restart(self, asked: Sequence[None]) -> Sequence[tuple[int, int, int]]:
-        voided = self._execute(self._sql["void_claims"]).rowcount
+    def restart(self, asked: Sequence[Instant]) -> Sequence[tuple[int, int, int]]:
+        voided = self._execute(self._sql["void_claims"], (asked[0],)).rowcount
         self._execute(self._sql["forget_hops"])
         self._hops.clear()
         (messages,) = self._execute(self._sql["count_messages"]).fetchone()
@@ -203,7 +204,7 @@ class Changes:
         for index, changes in enumerate(records):
             for change in changes:
                 row = change_row(change)
-                if self._execute(sql, row).rowcount and not change.state.is_open:
+                if self._execute(sql, row).rowcount:
                     last_record[row[0]] = index
         answers: list[list[Finished]] = [[] for _ in records]
         silent = []
@@ -218,15 +219,14 @@ class Changes:
         return answers
 
     def _finished(self, number: int) -> Finished | None:
-        """The message when no recipient is open; without recipients when nobody is to be told."""
+        """The message when it has something to settle; without recipients when it is merely over."""
         row = self._execute(self._sql["finished"], (number,)).fetchone()
         if row is None:
             return None
-        must_tell = row[-1]
-        return Finished(to_message(row), self._recipients("recipients_of", number) if must_tell else ())
-
-    def _has_open(self, number: int) -> bool:
-        return bool(self._execute(self._sql["has_open"], (number,)).fetchone()[0])
+        news, is_open = row[-2:]
+        if news:
+            return Finished(to_message(row), self._recipients("recipients_of", number))
+        return None if is_open else Finished(to_message(row), ())
 
     def _remove(self, number: int) -> bool:
         self._execute(self._sql["remove_recipients"], (number,))

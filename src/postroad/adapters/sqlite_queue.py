@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from math import inf
 from pathlib import Path
 
-from postroad.adapters.sqlite_changes import Changes, Claim, Deferral, Notice
+from postroad.adapters.sqlite_changes import Changes, Claim, Deferral
 from postroad.adapters.sqlite_files import open_writable
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.adapters.sqlite_writer import SqliteWriter
 from postroad.mail.message import Change, Delivery, Instant, Message, Recipient
 from postroad.mail.outcome import Outcome
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, HopDue, QueueFilter
+from postroad.ports import Finished, HopDue, Notice, QueueFilter
 
 # Rows of each lane that one transaction puts off: a dead destination with a hundred
 # thousand recipients must not hold up everybody else's commit.
@@ -60,9 +60,6 @@ class SqliteQueue:
     def record(self, changes: Sequence[Change]) -> Awaitable[list[Finished]]:
         return self._writer.submit(self._changes.record, changes)
 
-    async def requeue(self, changes: Sequence[Change]) -> None:
-        await self._writer.submit(self._changes.record, changes)
-
     async def change(self, changes: Sequence[Change]) -> list[Finished]:
         return await self._writer.submit(self._changes.change, changes)
 
@@ -74,14 +71,14 @@ class SqliteQueue:
             deferred += slice
         return deferred
 
-    async def settle(self, message: str, notice: Notice | None) -> None:
-        await self._writer.submit(self._changes.settle, (message, notice))
+    async def settle(self, message: str, told: Collection[int], notices: Sequence[Notice]) -> bool:
+        return await self._writer.submit(self._changes.settle, (message, told, notices))
 
-    async def warned(self, message: str, notice: Notice | None) -> None:
-        await self._writer.submit(self._changes.warned, (message, notice))
+    async def warned(self, message: str, notices: Sequence[Notice]) -> None:
+        await self._writer.submit(self._changes.warned, (message, notices))
 
-    async def restart(self) -> tuple[int, int, int]:
-        return await self._writer.submit(self._changes.restart, None)
+    async def restart(self, now: Instant) -> tuple[int, int, int]:
+        return await self._writer.submit(self._changes.restart, now)
 
     # --- looks ---------------------------------------------------------------
 

@@ -94,12 +94,13 @@ def recipient_row(recipient: Recipient, hop: int, lane: Lane) -> Row:
         recipient.warned,
         outcome_text(recipient.last),
         recipient.last_attempt_at,
+        recipient.told,
     )
 
 
 def to_recipient(row: Row) -> Recipient:
     message, n, state, due, attempts, local, domain, notify, orcpt = row[:9]
-    first_greylisted, hints_used, warned, last, last_attempt_at, route, name = row[9:]
+    first_greylisted, hints_used, warned, last, last_attempt_at, told, route, name = row[9:]
     return Recipient(
         format_id(message),
         n,
@@ -115,6 +116,7 @@ def to_recipient(row: Row) -> Recipient:
         warned != 0,
         None if last is None else _outcome_from_json(last),
         last_attempt_at,
+        told != 0,
     )
 
 

@@ -97,10 +97,16 @@ class Bounces:
     # --- settling ----------------------------------------------------------------------
 
     async def settle(self, finished: Finished) -> None:
-        """Tell what is to be told and remove the message if nothing of it is open; waits out a full disk."""
+        """Tell what is to be told, remove the message if nothing of it is left; waits out a full disk.
+
+        What it says may be old by now: only what the queue still knows as news is told.
+        """
         while not self._closing.is_set():
             try:
-                return await self._settle(finished)
+                current = await self._queue.find(finished.message.id)
+                if current is not None:
+                    await self._settle(current)
+                return
             except StorageFull as error:
                 self._events.emit(StorageTrouble("settle", str(error)))
                 await self._pause(FULL_DISK_WAIT)
@@ -110,7 +116,8 @@ class Bounces:
         notices = []
         for report, about in self._news(finished):
             notices.append((report, await self._compose(message, report, about)))
-        gone = await self._queue.settle(message.id, [notice for _, notice in notices])
+        told = [r.n for r in finished.recipients if not r.state.is_open and not r.told]
+        gone = await self._queue.settle(message.id, told, [notice for _, notice in notices])
         self._tell(message, notices)
         if gone:
             self._spool.release(message.location)
@@ -118,8 +125,8 @@ class Bounces:
 
     def _news(self, finished: Finished) -> list[tuple[Report, list[Recipient]]]:
         """What the sender is to hear, by kind of notification."""
-        told = [r for r in finished.recipients if not r.told]
-        failed = [r for r in told if r.state is State.FAILED]
+        new = [r for r in finished.recipients if not r.told]
+        failed = [r for r in new if r.state is State.FAILED]
         if finished.message.sender is None:
             for recipient in failed:
                 text = recipient.last.text if recipient.last else ""
@@ -127,7 +134,7 @@ class Bounces:
             return []
         relayed = [
             r
-            for r in told
+            for r in new
             if r.state is State.DELIVERED and r.last is not None and r.last.reason is Reason.RELAYED
         ]
         wanted = (

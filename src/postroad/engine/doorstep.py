@@ -21,7 +21,6 @@ from postroad.ports import Clock, ConnectFailed, Session, Transport
 # Complete SMTP handshakes one attempt may cost (as Postfix's smtp_mx_session_limit).
 HANDSHAKES = 2
 _BEFORE_HANDSHAKE = frozenset({Stage.CONNECT})
-_TLS_TROUBLE = frozenset({Fault.TLS})
 
 
 class Unreachable(Exception):
@@ -57,11 +56,7 @@ class Doorstep:
         trouble: tuple[Outcome, Endpoint] | None = None
         handshakes = 0
         for endpoint in self.order(plan.endpoints, prefer):
-            plain = health.plaintext(
-                self._of(endpoint), plan.site.tls.level, self._clock.now(), self._patience
-            )
-            if plain:
-                self._health[endpoint.address] = health.fell_back(self._of(endpoint), self._clock.now())
+            plain = self._goes_plain(endpoint, plan)
             context = self._transport.connect(endpoint, plan.site.tls, route, plaintext=plain)
             try:
                 session = await context.__aenter__()
@@ -81,6 +76,13 @@ class Doorstep:
             nowhere = Trouble(Stage.DNS, Fault.NO_ADDRESS, f"no endpoint for {plan.hop}")
             raise Unreachable(judge(Stage.DNS, nowhere, None, self._rules), None)
         raise Unreachable(*trouble)
+
+    def _goes_plain(self, endpoint: Endpoint, plan: Plan) -> bool:
+        now, record = self._clock.now(), self._of(endpoint)
+        if not health.plaintext(record, plan.site.tls.level, now, self._patience):
+            return False
+        self._health[endpoint.address] = health.fell_back(record, now)
+        return True
 
     def _of(self, endpoint: Endpoint) -> HostHealth:
         return self._health.get(endpoint.address, HostHealth())

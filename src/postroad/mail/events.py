@@ -136,6 +136,7 @@ class Notified:
     dsn: str
     kind: str
     to: str
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

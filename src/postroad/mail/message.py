@@ -174,7 +174,7 @@ class Recipient:
     """One address of one message: the row that is scheduled. (`message`, `n`) is its key.
 
     `first_greylisted` and `hints_used` steer greylist retries (`mail.backoff`);
-    `warned`: a delay DSN has named it.
+    `warned`: a delay DSN has named it; `told`: its end is settled with the sender.
     """
 
     message: str
@@ -191,6 +191,7 @@ class Recipient:
     warned: bool = False
     last: Outcome | None = None
     last_attempt_at: Instant | None = None
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,13 @@ def too_many(state: Throttle, open_now: int, now: float, outcome: Outcome | None
     return replace(state, paused_until=now + CROWDED_OUT, why=outcome, probing=False)
 
 
+def woken(state: Throttle, now: float) -> Throttle:
+    """An operator wants a try now: a pause ends early, with its probe."""
+    if state.paused_until is None:
+        return state
+    return replace(state, paused_until=min(state.paused_until, now))
+
+
 def room(state: Throttle, limits: Limits, now: float) -> Go | NotBefore | Full:
     """May a connection open now: how many, or when and why not, or not while so many are open."""
     if state.paused_until is not None:
