@@ -103,8 +103,11 @@ class LocalDoor:
         events: Following,
         clock: Clock,
         settings: LocalSettings,
+        operators: Collection[int] | None = None,
     ) -> None:
+        """`operators` are the uids that may look and change: by default root and the daemon's own user."""
         self._path = path
+        self._operators = frozenset({0, os.geteuid()} if operators is None else operators)
         self._control = control
         self._intake = intake
         self._events = events
@@ -190,7 +193,7 @@ class LocalDoor:
 
     def _crowded(self, uid: int) -> bool:
         # The operator gets in whatever others do.
-        return not _is_operator(uid) and (
+        return uid not in self._operators and (
             self._users[uid] > MAX_CONNECTIONS_PER_USER or self._users.total() > MAX_CONNECTIONS
         )
 
@@ -208,10 +211,10 @@ class LocalDoor:
         elif verb == "submit":
             await self._submit(request, client)
         elif verb == "status" or verb in OPERATIONS:
-            if not _is_operator(client.uid):
+            if client.uid not in self._operators:
                 raise BadRequest(
-                    f"uid {client.uid} may submit, but not look at the queue or change it: "
-                    f"be root or uid {os.geteuid()}",
+                    f"uid {client.uid} may submit, but not look at the queue or change it; "
+                    "be root or the user of the daemon",
                     os.EX_NOPERM,
                 )
             await self._operate(verb, request, client)
@@ -315,10 +318,6 @@ def _peer_uid(connection: socket.socket) -> int:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", credentials)
     return int(uid)
-
-
-def _is_operator(uid: int) -> bool:
-    return uid in (0, os.geteuid())
 
 
 def _remove_stale(path: Path) -> None:

@@ -19,7 +19,7 @@ Reader = Callable[[object], Any]
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(
-    r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?(?:(\d{1,9})ms)?"
+    r"(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?(?:([0-9]{1,9})ms)?"
 )
 _DURATION_UNITS = ("w", "d", "h", "m", "s", "ms")
 LONGEST = 3650 * 86400.0
@@ -34,7 +34,7 @@ _OCTETS = {
     "MB": 10**6,
     "GB": 10**9,
 }
-_SIZE = re.compile(r"(\d{1,12}) ?([A-Za-z]+)")
+_SIZE = re.compile(r"([0-9]{1,12}) ?([A-Za-z]+)")
 LARGEST = 1 << 40
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -174,7 +174,7 @@ def relay(value: object) -> tuple[str, int | None]:
 
 def _split_port(value: object, example: str) -> tuple[str, int | None]:
     found = (
-        re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]*))(?::(\d{1,5}))?", value)
+        re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]*))(?::([0-9]{1,5}))?", value)
         if isinstance(value, str)
         else None
     )

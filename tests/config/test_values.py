@@ -1,0 +1,173 @@
+"""How values are spelled, one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.config import values
+from postroad.config.problems import BadValue
+from postroad.config.values import Reader
+
+READERS: list[Reader] = [
+    values.text,
+    values.flag,
+    values.number(0, 9),
+    values.choice("a", "b"),
+    values.duration,
+    values.size,
+    values.network,
+    values.listener_address,
+    values.nameserver,
+    values.relay,
+    values.domain,
+    values.qualified,
+    values.pattern,
+    values.selector,
+    values.route_name,
+    values.listed(values.duration),
+]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "seconds"),
+    [
+        ("90s", 90.0),
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("5d", 432000.0),
+        ("1w", 604800.0),
+        ("250ms", 0.25),
+        ("1d1ms", 86400.001),
+    ],
+)
+def test_durations(spelled: str, seconds: float) -> None:
+    assert values.duration(spelled) == seconds
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "",
+        "5",
+        "m",
+        "5 m",
+        "-5m",
+        "5m1h",
+        "1.5h",
+        "5M",
+        "5min",
+        "0s",
+        "0h0m",
+        "3651d",
+        "٥m",
+        5,
+        5.0,
+        True,
+        None,
+    ],
+)
+def test_what_is_no_duration(spelled: object) -> None:
+    with pytest.raises(BadValue, match="expected a duration"):
+        values.duration(spelled)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "octets"),
+    [("25MiB", 26214400), ("50MB", 50_000_000), ("1KiB", 1024), ("1kB", 1000), ("7 B", 7), ("2GiB", 2**31)],
+)
+def test_sizes(spelled: str, octets: int) -> None:
+    assert values.size(spelled) == octets
+
+
+@pytest.mark.parametrize("spelled", ["", "25", "25M", "MiB", "1.5MiB", "-1B", "0MiB", "9999GiB", 25, True])
+def test_what_is_no_size(spelled: object) -> None:
+    with pytest.raises(BadValue, match="expected a size"):
+        values.size(spelled)
+
+
+@pytest.mark.parametrize(
+    ("reader", "spelled", "means"),
+    [
+        (values.listener_address, "127.0.0.1:587", ("127.0.0.1", 587)),
+        (values.listener_address, "[::]:0", ("::", 0)),
+        (values.listener_address, "[::1]:25", ("::1", 25)),
+        (values.listener_address, "[0:0::1]:25", ("::1", 25)),
+        (values.nameserver, "9.9.9.9", ("9.9.9.9", 53)),
+        (values.nameserver, "2620:fe::fe", ("2620:fe::fe", 53)),
+        (values.nameserver, "[2620:fe::fe]:5353", ("2620:fe::fe", 5353)),
+        (values.relay, "SMTP.Example.NET:587", ("smtp.example.net", 587)),
+        (values.relay, "smtp.example.net", ("smtp.example.net", None)),
+        (values.relay, "[smtp.example.net]:26", ("[smtp.example.net]", 26)),
+        (values.relay, "[2001:DB8::1]", ("2001:db8::1", None)),
+        (values.relay, "[127.0.0.1]:26", ("127.0.0.1", 26)),
+        (values.relay, "localhost:26", ("localhost", 26)),
+        (values.domain, "Bücher.example.", "xn--bcher-kva.example"),
+        (values.pattern, "*.EXAMPLE.org", "*.example.org"),
+        (values.pattern, "*", "*"),
+        (values.selector, "2026_a.S1", "2026_a.s1"),
+        (values.route_name, "relay-1", "relay-1"),
+    ],
+)
+def test_addresses_and_names(reader: Reader, spelled: str, means: Any) -> None:
+    assert reader(spelled) == means
+
+
+@pytest.mark.parametrize(
+    ("reader", "spelled"),
+    [
+        (values.listener_address, "[::]"),
+        (values.listener_address, "::1:25"),
+        (values.listener_address, "127.0.0.1:65536"),
+        (values.listener_address, "127.0.0.1:smtp"),
+        (values.listener_address, "1.2.3:25"),
+        (values.nameserver, "9.9.9.9:0"),
+        (values.nameserver, ""),
+        (values.relay, "a.example:0"),
+        (values.relay, "[a:b]:25"),
+        (values.relay, "a.example:25:26"),
+        (values.relay, "a_b.example"),
+        (values.domain, "1.2.3.4"),
+        (values.domain, "a..b"),
+        (values.domain, "a" * 64 + ".example"),
+        (values.domain, "." + "a.b" * 100),
+        (values.domain, "-a.example"),
+        (values.domain, "\N{SNOWMAN WITHOUT SNOW}\N{ZERO WIDTH JOINER}.example"),
+        (values.qualified, "localhost"),
+        (values.pattern, "a.*.example"),
+        (values.pattern, "*.*"),
+        (values.pattern, "*example.org"),
+        (values.route_name, "Relay 1"),
+        (values.text, "a\nb"),
+        (values.text, ""),
+    ],
+)
+def test_what_is_none(reader: Reader, spelled: str) -> None:
+    with pytest.raises(BadValue, match=r"^expected|is no domain"):
+        reader(spelled)
+
+
+TOML_VALUES = st.one_of(
+    st.text(max_size=20),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.dates(),
+    st.lists(st.text(max_size=5), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+    st.text(st.sampled_from("0123456789.:[]*mhdsKMGiB-/ab"), max_size=20),
+)
+
+
+@given(st.sampled_from(READERS), TOML_VALUES)
+def test_any_value_is_taken_or_refused_in_printable_words(reader: Reader, value: object) -> None:
+    try:
+        reader(value)
+    except BadValue as bad:
+        told = bad.faults
+    else:
+        told = []
+    assert all(text and text.isprintable() for _, text in told)
