@@ -85,6 +85,7 @@ async def test_a_message_with_every_field_set_comes_back_as_it_was(queue: Queue)
         warned=True,
         last=deferred(),
         last_attempt_at=NOW - 1 / 3,
+        told=True,
     )
     await queue.add(whole, [row])
     assert await queue.find(whole.id) == Finished(whole, (row,))
@@ -199,11 +200,20 @@ async def test_expired_recipients_are_claimed_of_every_hop(queue: Queue) -> None
     assert await queue.expired(NOW, 10) == []
 
 
-async def test_a_restart_voids_claims_and_keeps_their_due_time(queue: Queue) -> None:
+async def test_a_restart_voids_claims(queue: Queue) -> None:
     await add(queue, 1, "a@example.org", "b@other.example")
     await claim_one(queue)
-    assert await queue.restart() == (1, 2, 1)
-    assert await queue.next_due(hop()) == LATER
+    assert await queue.restart(NOW) == (1, 2, 1)
+    assert (await queue.counts())["active"] == 0
+
+
+@pytest.mark.parametrize(("attempts", "due"), [(1, NOW + 5), (2, LATER)])
+async def test_after_a_restart_only_a_cut_off_first_attempt_is_due_at_once(
+    queue: Queue, attempts: int, due: float
+) -> None:
+    await queue.add(message(), [recipient(state=State.ACTIVE, attempts=attempts, due=LATER)])
+    await queue.restart(NOW + 5)
+    assert await queue.next_due(hop()) == due
 
 
 async def test_a_deferred_hop_waits_without_an_attempt_being_counted(queue: Queue) -> None:
@@ -287,7 +297,7 @@ async def test_only_a_claimed_recipient_can_be_recorded(queue: Queue) -> None:
 async def test_what_was_not_tried_waits_again_with_its_history_untouched(queue: Queue) -> None:
     await queue.add(message(), [recipient(last=deferred(), last_attempt_at=NOW - 5, hints_used=1)])
     row = await claim_one(queue)
-    await queue.requeue([change(row, state=State.WAITING, due=NOW, attempts=0)])
+    await queue.record([change(row, state=State.WAITING, due=NOW, attempts=0)])
     found = await queue.find(row.message)
     assert found is not None
     assert found.recipients == (replace(row, state=State.WAITING, due=NOW, attempts=0),)
@@ -306,7 +316,7 @@ async def failed_message(queue: Queue, number: int = 1) -> Message:
 async def test_settling_removes_the_message_and_adds_its_dsn(queue: Queue) -> None:
     settled = await failed_message(queue)
     dsn = message(2, sender=None)
-    await queue.settle(settled.id, (dsn, [recipient(dsn)]))
+    assert await queue.settle(settled.id, [0], [(dsn, [recipient(dsn)])])
     assert await queue.find(settled.id) is None
     assert await queue.find(dsn.id) == Finished(dsn, (recipient(dsn),))
     assert await queue.unsettled(10) == []
@@ -316,7 +326,8 @@ async def test_settling_twice_sends_one_dsn(queue: Queue) -> None:
     settled = await failed_message(queue)
     for number in (2, 3):
         dsn = message(number, sender=None)
-        await queue.settle(settled.id, (dsn, [recipient(dsn)]))
+        removed = await queue.settle(settled.id, [0], [(dsn, [recipient(dsn)])])
+        assert removed is (number == 2)
     assert (await queue.counts())["messages"] == 1
     assert await queue.find(queue_id(3)) is None
 
@@ -326,14 +337,37 @@ async def test_a_dsn_that_cannot_be_added_leaves_its_message_unsettled(queue: Qu
     taken = message(2)
     await queue.add(taken, [recipient(taken)])
     with pytest.raises(ValueError):
-        await queue.settle(settled.id, (taken, [recipient(taken)]))
-    assert [each.message for each in await queue.unsettled(10)] == [settled]
+        await queue.settle(settled.id, [0], [(taken, [recipient(taken)])])
+    (unsettled,) = await queue.unsettled(10)
+    assert unsettled.message == settled
+    assert not unsettled.recipients[0].told
 
 
-async def test_a_message_with_open_recipients_cannot_be_settled(queue: Queue) -> None:
+async def test_a_failure_is_told_of_while_others_wait_and_the_message_stays(queue: Queue) -> None:
+    await add(queue, 1, "a@example.org", "b@other.example")
+    row = await claim_one(queue)
+    (news,) = await queue.record([change(row, failed())])
+    assert [each.state for each in news.recipients] == [State.FAILED, State.WAITING]
+    dsn = message(2, sender=None)
+    assert not await queue.settle(row.message, [0], [(dsn, [recipient(dsn)])])
+    found = await queue.find(row.message)
+    assert found is not None
+    assert [each.told for each in found.recipients] == [True, False]
+    other = await claim_one(queue, "other.example")
+    assert await queue.record([change(other, delivered())]) == [Finished(message(), ())]
+
+
+async def test_news_wait_for_the_recipients_in_an_attempt(queue: Queue) -> None:
+    await add(queue, 1, "a@example.org", "b@other.example")
+    first, second = await claim_one(queue), await claim_one(queue, "other.example")
+    assert await queue.record([change(first, failed())]) == []
+    (news,) = await queue.record([change(second, deferred())])
+    assert [each.state for each in news.recipients] == [State.FAILED, State.WAITING]
+
+
+async def test_a_message_with_open_recipients_is_not_removed_by_settling(queue: Queue) -> None:
     (row,) = await add(queue)
-    with pytest.raises(ValueError):
-        await queue.settle(row.message, None)
+    assert not await queue.settle(row.message, [], [])
     assert await queue.find(row.message) is not None
 
 
@@ -345,7 +379,7 @@ async def test_delayed_messages_are_named_with_their_open_recipients_until_warne
     await queue.add(message(3, warn_at=None), [recipient(message=queue_id(3))])
     assert await queue.delayed(NOW, 10) == [Finished(late, tuple(rows))]
     dsn = message(4, sender=None, warn_at=None)
-    await queue.warned(late.id, (dsn, [recipient(dsn)]))
+    await queue.warned(late.id, [(dsn, [recipient(dsn)])])
     assert await queue.delayed(NOW, 10) == []
     found = await queue.find(late.id)
     assert found is not None
@@ -358,7 +392,7 @@ async def test_a_second_warning_is_not_sent(queue: Queue) -> None:
     await queue.add(message(1, warn_at=NOW), [recipient()])
     for number in (2, 3):
         dsn = message(number, sender=None)
-        await queue.warned(queue_id(1), (dsn, [recipient(dsn)]))
+        await queue.warned(queue_id(1), [(dsn, [recipient(dsn)])])
     assert await queue.find(queue_id(3)) is None
 
 

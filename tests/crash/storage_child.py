@@ -114,7 +114,8 @@ async def settle(spool: Segments, queue: SqliteQueue, finished: Finished, number
     """The bounce's record is durable before the transaction that queues it and removes its message."""
     notice = record(DSN + number, b"bounce\r\n", sender=None)
     placed = replace(notice.message, location=await spool.append(notice))
-    await queue.settle(finished.message.id, (placed, [recipient(placed)]))
+    told = [row.n for row in finished.recipients]
+    await queue.settle(finished.message.id, told, [(placed, [recipient(placed)])])
     say(f"settled {finished.message.id}")
 
 

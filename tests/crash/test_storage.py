@@ -21,6 +21,7 @@ from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.ports import Finished, QueueFilter
 from tests.crash.storage_child import DSN, MESSAGES
 from tests.support.build import queue_id, recipient, record
+from tests.support.requires import require
 from tests.support.running import running
 
 NUMBERS = {queue_id(number): number for number in range(1, MESSAGES + 1)}
@@ -78,7 +79,7 @@ async def test_a_crash_loses_nothing_promised_and_invents_nothing(
     said = run_child(tmp_path, arrow, count)
     spool, queue = Segments(tmp_path / "spool"), SqliteQueue(tmp_path / "queue.sqlite")
     async with running(spool, queue):
-        await queue.restart()
+        await queue.restart(0.0)
         spool.adopt(await queue.live())
         unsettled = await queue.unsettled(100)
         left = {row.message: owner for owner, row in await queue.select(QueueFilter(), 100)}
@@ -134,7 +135,8 @@ async def settle_all(spool: Segments, queue: SqliteQueue, unsettled: list[Finish
         notice = record(DSN + number, b"bounce\r\n", sender=None)
         for _ in range(2):
             await spool.append(notice)
-            await queue.settle(each.message.id, (notice.message, [recipient(notice.message)]))
+            told = [row.n for row in each.recipients]
+            await queue.settle(each.message.id, told, [(notice.message, [recipient(notice.message)])])
 
 
 async def open_ids(queue: SqliteQueue) -> set[str]:
@@ -154,7 +156,15 @@ def test_each_promise_comes_after_the_syncs_that_carry_it(tmp_path: Path) -> Non
     """The system calls in order: content, then its sync; index, then its sync; then the 250."""
     trace = tmp_path / "trace"
     command = [sys.executable, "-m", "tests.crash.storage_child", str(tmp_path), "never:", "1"]
-    strace = ["strace", "-f", "-y", "-e", "trace=pwrite64,fdatasync,fsync,write", "-o", str(trace)]
+    strace = [
+        require("strace", "strace"),
+        "-f",
+        "-y",
+        "-e",
+        "trace=pwrite64,fdatasync,fsync,write",
+        "-o",
+        str(trace),
+    ]
     subprocess.run([*strace, *command], check=True, capture_output=True, timeout=60)
     dirty: set[str] = set()
     promises = 0

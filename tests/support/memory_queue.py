@@ -67,11 +67,11 @@ class MemoryQueue:
     async def settle(self, message: str, told: Collection[int], notices: Sequence[Notice]) -> bool:
         self._check()
         new = [row for row in self._of(message) if row.n in told and not row.told]
-        for row in new:
-            self._store(replace(row, told=True))
         if new:
             for notice in notices:
                 self._insert(*notice)
+        for row in new:
+            self._store(replace(row, told=True))
         if message not in self.messages or any(r.state.is_open or _news(r) for r in self._of(message)):
             return False
         self._remove(message)
