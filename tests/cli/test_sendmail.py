@@ -1,0 +1,439 @@
+"""The sendmail command as its callers start it: a process, its input, its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from postroad.adapters.local_client import LocalEnvelope
+from postroad.cli import sendmail_door
+from postroad.mail.message import Body, Notify, Ret, Submission
+from postroad.mail.reply import Reply
+from postroad.ports import QueueFilter
+from tests.support.build import queue_id
+from tests.support.operating import Office, office
+
+RUN = "import sys; from postroad.cli.sendmail import main; sys.exit(main(sys.argv[1:]))"
+LETTER = b"From: A <a@example.com>\nTo: b@example.org\nSubject: hello\n\nGood morning.\n"
+ME = pwd.getpwuid(os.getuid()).pw_name
+
+
+@dataclass(frozen=True)
+class Done:
+    exit: int
+    out: str
+    err: str
+
+
+async def start(state: Path, *words: str, name: str = "sendmail") -> asyncio.subprocess.Process:
+    config = state / "postroad.toml"
+    config.write_text(
+        'hostname = "mail.example.com"\nstate_directory = "."\n[submission]\nmax_message_size = "1MiB"\n'
+    )
+    environ = {"POSTROAD_CONFIG": str(config), "PATH": os.environ["PATH"]}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        RUN,
+        name,
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environ,
+    )
+
+
+async def sendmail(state: Path, *words: str, given: bytes = LETTER, name: str = "sendmail") -> Done:
+    process = await start(state, *words, name=name)
+    out, err = await process.communicate(given)
+    assert process.returncode is not None
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+async def sent(office: Office, *words: str, given: bytes = LETTER) -> Submission:
+    """What the daemon is given by a call that succeeds, quietly."""
+    done = await sendmail(office.path.parent, *words, given=given)
+    assert done == Done(0, "", "")
+    return office.intake.taken[-1]
+
+
+def text(submission: Submission) -> bytes:
+    body = submission.content.body
+    assert isinstance(body, bytes)
+    return (submission.content.head + body).replace(b"\r\n", b"\n")
+
+
+def recipients(submission: Submission) -> list[str]:
+    return [str(to.address) for to in submission.envelope.recipients]
+
+
+# --- with a daemon -----------------------------------------------------------------
+
+
+async def test_a_message_goes_to_the_daemon_as_it_is() -> None:
+    async with office() as daemon:
+        got = await sent(daemon, "-f", "a@example.com", "b@example.org", "c@example.org")
+    assert text(got) == LETTER
+    assert (str(got.envelope.sender), recipients(got)) == (
+        "a@example.com",
+        ["b@example.org", "c@example.org"],
+    )
+    assert got.account == f"uid:{os.getuid()}"
+
+
+async def test_with_t_the_header_names_the_recipients_and_blind_copies_vanish() -> None:
+    letter = b"To: B <b@example.org>, c@example.org\nCc: d@example.org\nBcc: e@example.org\n\nx\n"
+    async with office() as daemon:
+        got = await sent(daemon, "-ti", "-fa@example.com", "f@example.org", "b@example.org", given=letter)
+    assert sorted(recipients(got)) == [f"{local}@example.org" for local in "bcdef"]
+    assert b"Bcc" not in text(got)
+
+
+async def test_blind_copies_vanish_without_t_too() -> None:
+    async with office() as daemon:
+        got = await sent(
+            daemon, "-fa@example.com", "b@example.org", given=b"From: a\nBcc: e@f.example\n\nx\n"
+        )
+    assert (recipients(got), text(got)) == (["b@example.org"], b"From: a\n\nx\n")
+
+
+async def test_the_mail_of_cron_gets_a_sender_a_name_and_domains() -> None:
+    async with office() as daemon:
+        got = await sent(
+            daemon, "-FCronDaemon", "-i", "-B8BITMIME", "-oem", "root", given=b"Subject: x\n\nout\n"
+        )
+    assert (str(got.envelope.sender), recipients(got)) == (f"{ME}@origin.example", ["root@origin.example"])
+    assert text(got) == f"From: CronDaemon <{ME}>\nSubject: x\n\nout\n".encode()
+    assert got.envelope.body is Body.EIGHT_BIT
+
+
+async def test_php_writes_two_kinds_of_line_ends_into_one_message() -> None:
+    async with office() as daemon:
+        got = await sent(
+            daemon, "-t", "-i", "-fa@b.example", given=b"To: c@d.example\r\nFrom: a\r\n\r\nx\ny\r\n"
+        )
+    assert got.content.head == b"To: c@d.example\r\nFrom: a\r\n\r\n"
+    assert got.content.body == b"x\r\ny\r\n"
+
+
+async def test_text_without_a_header_is_all_body() -> None:
+    async with office() as daemon:
+        got = await sent(daemon, "-f", "a@b.example", "c@d.example", given=b"no header here\n")
+    assert text(got) == b"From: a@b.example\n\nno header here\n"
+
+
+async def test_the_null_sender_and_delivery_notification_parameters_arrive() -> None:
+    async with office() as daemon:
+        got = await sent(
+            daemon, "-f", "<>", "-N", "success,delay", "-R", "hdrs", "-V", "a+1", "--", "b@example.org"
+        )
+    assert got.envelope.sender is None
+    assert got.envelope.recipients[0].notify == Notify.SUCCESS | Notify.DELAY
+    assert (got.envelope.ret, got.envelope.envid) == (Ret.HDRS, "a+2B1")
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ((), b"Subject: x\n\none\n"),
+        (("-i",), b"Subject: x\n\none\n.\ntwo\n"),
+        (("-oi",), b"Subject: x\n\none\n.\ntwo\n"),
+    ],
+)
+async def test_a_lone_dot_ends_the_message_unless_told_otherwise(
+    options: tuple[str, ...], left: bytes
+) -> None:
+    async with office() as daemon:
+        got = await sent(daemon, "-G", *options, "b@example.org", given=b"Subject: x\n\none\n.\ntwo\n")
+    assert text(got) == left
+
+
+async def test_after_the_lone_dot_nobody_waits_for_the_end_of_the_input() -> None:
+    async with office() as daemon:
+        process = await start(daemon.path.parent, "b@example.org")
+        assert process.stdin is not None
+        process.stdin.write(b"Subject: x\n\nfine\n.\n")
+        assert await process.wait() == 0
+        process.stdin.close()
+
+
+async def test_dots_at_the_start_of_lines_stay() -> None:
+    async with office() as daemon:
+        got = await sent(daemon, "-G", "b@example.org", given=b"S: x\n\n.a\n..b\n")
+    assert text(got) == b"S: x\n\n.a\n..b\n"
+
+
+async def test_verbose_tells_the_queue_id() -> None:
+    async with office() as daemon:
+        done = await sendmail(daemon.path.parent, "-v", "b@example.org")
+    assert done == Done(0, f"queued as {queue_id(1)}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("reply", "exit"),
+    [
+        (Reply(451, ("later",), "4.3.0"), os.EX_TEMPFAIL),
+        (Reply(452, ("full",), "4.3.1"), os.EX_TEMPFAIL),
+        (Reply(552, ("too large",), "5.3.4"), os.EX_DATAERR),
+        (Reply(553, ("bad address",), "5.1.3"), os.EX_DATAERR),
+        (Reply(554, ("loop",), "5.4.6"), os.EX_DATAERR),
+        (Reply(554, ("no",), "5.6.0"), os.EX_DATAERR),
+        (Reply(550, ("not yours",), "5.7.1"), os.EX_NOPERM),
+        (Reply(554, ("no",)), os.EX_UNAVAILABLE),
+    ],
+)
+async def test_a_refusal_is_an_exit_code_that_tells_the_truth(reply: Reply, exit: int) -> None:
+    async with office() as daemon:
+        daemon.intake.reply = reply
+        done = await sendmail(daemon.path.parent, "b@example.org")
+    assert (done.exit, done.out) == (exit, "")
+    assert " ".join(reply.lines) in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "exit"),
+    [
+        ((), LETTER, os.EX_USAGE),
+        (("-t",), b"Subject: nobody\n\nx\n", os.EX_USAGE),
+        (("-t",), b"To: undisclosed-recipients:;\n\nx\n", os.EX_USAGE),
+        (("-W", "b@example.org"), LETTER, os.EX_USAGE),
+        (("-bd",), b"", os.EX_USAGE),
+        (("not an address",), LETTER, os.EX_DATAERR),
+        (("b@..example",), LETTER, os.EX_DATAERR),
+        (("-t",), b"To: not an address\n\nx\n", os.EX_DATAERR),
+        (("b@example.org",), b"x" * (1 << 20) + b"too long\n", os.EX_DATAERR),
+        (("-C", "/nowhere.toml", "b@example.org"), LETTER, os.EX_CONFIG),
+    ],
+)
+async def test_mistakes_have_the_exit_codes_of_sysexits(
+    words: tuple[str, ...], given: bytes, exit: int
+) -> None:
+    async with office() as daemon:
+        done = await sendmail(daemon.path.parent, *words, given=given)
+        assert daemon.intake.taken == []
+    assert done.exit == exit
+    assert done.err.startswith("sendmail: fatal: ")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_while_reading_ends_it_and_leaves_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "maildrop").mkdir()
+    process = await start(tmp_path, "-i", "b@example.org")
+    assert process.stdin is not None
+    # More than a pipe holds: when all of it is gone, the command has come to reading.
+    process.stdin.write(b"x" * 300_000)
+    await process.stdin.drain()
+    process.send_signal(number)
+    process.stdin.close()
+    assert await process.wait() == os.EX_TEMPFAIL
+    assert list((tmp_path / "maildrop").iterdir()) == []
+
+
+def test_the_request_is_the_one_of_the_local_client() -> None:
+    facts = ("a@b.example", ["c@d.example"], ["success"], "full", "id", "7BIT")
+    theirs = LocalEnvelope(*facts).request(5, follow=False)
+    ours = sendmail_door.envelope(*facts) | {"size": 5}
+    assert ours == {key: value for key, value in theirs.items() if key != "follow"}
+
+
+# --- without ---------------------------------------------------------------------------
+
+
+async def test_while_the_daemon_is_down_the_message_waits_in_the_maildrop(tmp_path: Path) -> None:
+    (tmp_path / "maildrop").mkdir()
+    assert await sendmail(tmp_path, "-f", "a@example.com", "b@example.org") == Done(0, "", "")
+    (path,) = (tmp_path / "maildrop").iterdir()
+    line, _, content = path.read_bytes().partition(b"\n")
+    assert json.loads(line)["recipients"] == ["b@example.org"]
+    assert content == LETTER
+
+
+async def test_without_daemon_and_maildrop_it_is_a_temporary_failure(tmp_path: Path) -> None:
+    done = await sendmail(tmp_path, "b@example.org")
+    assert done.exit == os.EX_TEMPFAIL
+    assert "maildrop" in done.err
+
+
+async def test_a_daemon_that_dies_with_the_whole_message_may_have_taken_it(tmp_path: Path) -> None:
+    """So it is not dropped a second time: the caller decides."""
+    (tmp_path / "maildrop").mkdir()
+
+    async def read_all_and_die(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = json.loads(await reader.readline())
+        await reader.readexactly(request["size"])
+        writer.close()
+
+    async with await asyncio.start_unix_server(read_all_and_die, _short(tmp_path)):
+        done = await sendmail(tmp_path, "b@example.org")
+    assert done.exit == os.EX_TEMPFAIL
+    assert list((tmp_path / "maildrop").iterdir()) == []
+
+
+async def test_a_daemon_that_dies_before_it_had_the_message_has_not_taken_it(tmp_path: Path) -> None:
+    (tmp_path / "maildrop").mkdir()
+
+    async def die(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with await asyncio.start_unix_server(die, _short(tmp_path)):
+        done = await sendmail(tmp_path, "b@example.org", given=LETTER + b"x" * 900_000)
+    assert done.exit == 0
+    assert len(list((tmp_path / "maildrop").iterdir())) == 1
+
+
+def _short(directory: Path) -> Path:
+    """The socket's place in the directory, by a path that is short enough for one."""
+    real = directory / "postroad.sock"
+    return Path(os.path.relpath(real)) if len(str(real)) > 100 else real
+
+
+# --- its other names and modes -------------------------------------------------------------
+
+
+async def test_mailq_of_an_installation_that_never_ran_is_empty(tmp_path: Path) -> None:
+    assert await sendmail(tmp_path, name="mailq") == Done(0, "Mail queue is empty\n", "")
+
+
+async def test_newaliases_has_nothing_to_do(tmp_path: Path) -> None:
+    assert await sendmail(tmp_path, name="newaliases") == Done(0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "asked"),
+    [
+        ("-q", QueueFilter()),
+        (f"-qI{queue_id(1)}", QueueFilter(ids=(queue_id(1),))),
+        ("-qRb@example.org", QueueFilter(to="b@example.org")),
+        ("-qSa@example.com", QueueFilter(sender="a@example.com")),
+    ],
+)
+async def test_q_asks_the_daemon_to_try_again(option: str, asked: QueueFilter) -> None:
+    async with office() as daemon:
+        assert await sendmail(daemon.path.parent, option) == Done(0, "", "")
+        assert daemon.control.asked == [("retry", asked, os.getuid())]
+
+
+async def test_q_without_a_daemon_says_so(tmp_path: Path) -> None:
+    assert (await sendmail(tmp_path, "-q")).exit == os.EX_UNAVAILABLE
+
+
+async def test_bv_says_which_addresses_mail_could_be_sent_to(tmp_path: Path) -> None:
+    done = await sendmail(tmp_path, "-bv", "root", "B <b@example.org>", "b@@example")
+    assert done.exit == os.EX_NOUSER
+    first, second, third = done.out.splitlines()
+    assert first == "root@mail.example.com... deliverable: mailer smtp, host mail.example.com"
+    assert second == "b@example.org... deliverable: mailer smtp, host example.org"
+    assert third.startswith("b@@example... undeliverable: ")
+    assert (await sendmail(tmp_path, "-bv", "root")).exit == 0
+
+
+@pytest.mark.parametrize("option", ["-bV", "--version", "-d0.1", "--help"])
+async def test_it_says_what_it_is(tmp_path: Path, option: str) -> None:
+    done = await sendmail(tmp_path, option)
+    assert done.exit == 0
+    assert done.out.startswith("Postroad ")
+
+
+# --- -bs ---------------------------------------------------------------------------------
+
+
+async def dialogue(daemon: Office, *lines: str) -> list[str]:
+    given = "".join(f"{line}\r\n" for line in lines).encode()
+    done = await sendmail(daemon.path.parent, "-bs", given=given)
+    assert done.err == ""
+    return done.out.splitlines()
+
+
+async def test_bs_speaks_smtp_and_submits_each_message() -> None:
+    async with office() as daemon:
+        said = await dialogue(
+            daemon,
+            "EHLO me",
+            "MAIL FROM:<a@example.com> SIZE=100 BODY=8BITMIME",
+            "RCPT TO:<b@example.org>",
+            "rcpt to: <root>",
+            "DATA",
+            "Subject: x",
+            "Bcc: y@z.example",
+            "",
+            "..dot",
+            ".",
+            "MAIL FROM:<>",
+            "RCPT TO:<c@example.org>",
+            "DATA",
+            "",
+            ".",
+            "QUIT",
+        )
+        first, second = daemon.intake.taken
+    codes = "220 250 250 250 250 250 250 250 250 354 250 250 250 354 250 221"
+    assert " ".join(line[:3] for line in said) == codes
+    assert said[10] == f"250 2.0.0 queued as {queue_id(1)}"
+    assert (str(first.envelope.sender), recipients(first)) == (
+        "a@example.com",
+        ["b@example.org", "root@origin.example"],
+    )
+    assert text(first) == b"Subject: x\n\n.dot\n"
+    assert second.envelope.sender is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (("RCPT TO:<a@b.example>",), "503"),
+        (("DATA",), "503"),
+        (("MAIL FROM:<a@b.example>", "MAIL FROM:<a@b.example>"), "503"),
+        (("MAIL TO:<a@b.example>",), "501"),
+        (("MAIL FROM:<a@b.example> SIZE=99999999",), "552"),
+        (("MAIL FROM:<a@b.example> RET=FULL",), "555"),
+        (("MAIL FROM:<a@b.example>", "RCPT TO:<>"), "501"),
+        (("MAIL FROM:<a@b.example>", "RCPT TO:<a@b.example> NOTIFY=NEVER"), "555"),
+        (("NONSENSE",), "500"),
+        (("VRFY a",), "252"),
+        (("RSET",), "250"),
+        (("noop",), "250"),
+    ],
+)
+async def test_bs_answers_what_is_out_of_place(lines: tuple[str, ...], code: str) -> None:
+    async with office() as daemon:
+        said = await dialogue(daemon, *lines)
+    assert said[-1][:3] == code
+
+
+async def test_bs_passes_the_daemons_refusal_on() -> None:
+    async with office() as daemon:
+        daemon.intake.reply = Reply(550, ("not yours",), "5.7.1")
+        said = await dialogue(daemon, "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA", "", ".")
+    assert said[-1] == "550 5.7.1 not yours"
+
+
+async def test_bs_refuses_what_is_too_large_and_goes_on() -> None:
+    async with office() as daemon:
+        begin = ("MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA")
+        said = await dialogue(daemon, *begin, *["x" * 60_000] * 20, ".", "NOOP")
+        assert daemon.intake.taken == []
+    assert [line[:3] for line in said[-2:]] == ["552", "250"]
+
+
+async def test_bs_sends_nothing_when_the_client_leaves_in_the_middle() -> None:
+    async with office() as daemon:
+        await dialogue(daemon, "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA", "half")
+        assert daemon.intake.taken == []
+
+
+async def test_bs_ends_a_client_that_errs_without_end() -> None:
+    async with office() as daemon:
+        said = await dialogue(daemon, *["NONSENSE"] * 100)
+    assert (len(said), said[-1][:3]) == (23, "421")

@@ -1,0 +1,63 @@
+"""What the sendmail command takes of the configuration, and that the daemon reads it the same."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from postroad.cli.sendmail_settings import DEFAULT_MAX_SIZE, DEFAULT_STATE, octets, read_settings, settings_in
+from postroad.config import load, model
+
+SOME = """
+hostname = "mail.example.com"
+origin = "example.com"
+state_directory = "state"
+[submission]
+max_message_size = "25MiB"
+"""
+
+
+def test_it_reads_as_the_daemon_does(tmp_path: Path) -> None:
+    path = tmp_path / "postroad.toml"
+    path.write_text(SOME)
+    ours, theirs = read_settings(str(path)), load(path)
+    assert Path(ours.state_directory) == theirs.state_directory
+    assert (ours.hostname, ours.origin) == (theirs.hostname, theirs.origin)
+    assert ours.max_message_size == theirs.submission.max_message_size
+
+
+def test_the_defaults_are_the_daemons() -> None:
+    assert Path(DEFAULT_STATE) == model.STATE_DIRECTORY
+    assert model.SubmissionConfig().max_message_size == DEFAULT_MAX_SIZE
+
+
+def test_values_of_the_wrong_kind_are_as_good_as_absent() -> None:
+    odd = settings_in({"hostname": 3, "state_directory": [], "submission": "x"}, "/etc/postroad")
+    assert (odd.hostname, odd.state_directory) == (socket.gethostname(), DEFAULT_STATE)
+    assert odd.max_message_size == DEFAULT_MAX_SIZE
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        ("25MiB", 25 << 20),
+        ("50MB", 50_000_000),
+        ("512B", 512),
+        ("10", None),
+        ("MiB", None),
+        (True, None),
+        (7, 7),
+    ],
+)
+def test_sizes_are_written_with_units(value: object, size: int | None) -> None:
+    assert octets(value) == size
+
+
+def test_a_file_that_was_named_must_be_there_and_toml(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_settings(str(tmp_path / "none"))
+    (tmp_path / "bad").write_text("hostname =")
+    with pytest.raises(ValueError):
+        read_settings(str(tmp_path / "bad"))
