@@ -25,7 +25,7 @@ CRLF = b"\r\n"
 DROPPED = frozenset((b"bcc", b"resent-bcc", b"return-path", b"content-length"))
 
 # The line before a message in an mbox file, which some programs submit along with it.
-_MBOX_LINE = rb">?From [^\n]* (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [^\n]*+\n(?=[!-9;-~]++:)"
+_MBOX_LINE = rb">?From [^ \n]++ ++(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [^\n]*+\n(?=[!-9;-~]++:)"
 _BLOCK = re.compile(rb"(?:" + _MBOX_LINE + rb")?+(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
 _LEADING_MBOX_LINE = re.compile(_MBOX_LINE)
 _LAST_LINE = re.compile(rb"[!-9;-~]++[ \t]*+:[^\n]*+\Z|[ \t][^\n]*+\Z")
@@ -249,10 +249,13 @@ def _with_origin(head: bytes, place: int, origin: str) -> bytes:
     name, colon, text = found[0].partition(b":")
     if _USUAL_FROM.fullmatch(text):
         return head
-    for mailbox in reversed(scan(text)):
+    pieces = [head[:place], name, colon]
+    done = 0
+    for mailbox in scan(text):
         if _COMPLETABLE.fullmatch(mailbox.spec):
-            text = text[: mailbox.end] + b"@" + origin.encode("ascii") + text[mailbox.end :]
-    return head[:place] + name + colon + text + head[found.end() :]
+            pieces += (text[done : mailbox.end], b"@", origin.encode("ascii"))
+            done = mailbox.end
+    return b"".join((*pieces, text[done:], head[found.end() :]))
 
 
 def _ending(head: bytes) -> bytes:
