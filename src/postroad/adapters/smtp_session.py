@@ -166,7 +166,9 @@ class SmtpSession(asyncio.Protocol):
             async for piece in _pieces(stored):
                 self._transport.write(stuffer.feed(piece))
                 self._wait_at_most(self._block)
-                while self._paused and not exchange.done:
+                # Others run between pieces, and what the peer says meanwhile is heard.
+                await asyncio.sleep(0)
+                while (self._paused or self._transport.is_closing()) and not exchange.done:
                     await self._wake_up()
                 if exchange.done:
                     return
@@ -178,6 +180,9 @@ class SmtpSession(asyncio.Protocol):
             self._end_content(exchange, stuffer.finish())
 
     def _end_content(self, exchange: Exchange, octets: bytes) -> None:
+        if self._transport.is_closing():
+            # `connection_lost` is on its way, and the dot is not.
+            return
         self._transport.write(octets)
         exchange.dot_sent()
         self._wait_at_most(self._waits[Stage.DOT])
@@ -195,10 +200,12 @@ class SmtpSession(asyncio.Protocol):
             self._out_of_turn(replies)
             return
         answer = self._take(exchange, replies)
-        if self._parser.violation is not None and not exchange.done:
-            self._give_up(exchange, Fault.PROTOCOL, self._parser.violation.text)
-        elif exchange.done:
+        if exchange.done:
+            if self._parser.pending or self._parser.violation is not None:
+                self._out_of_turn([])
             self._rouse()
+        elif self._parser.violation is not None:
+            self._give_up(exchange, Fault.PROTOCOL, self._parser.violation.text)
         elif (answer or exchange.content_due) and self._parser.pending:
             self._give_up(exchange, Fault.PROTOCOL, "the peer spoke before it was asked")
         elif answer:

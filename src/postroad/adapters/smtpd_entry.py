@@ -94,7 +94,10 @@ class EntrySession(Session):
         try:
             credentials = await exchange(initial, self._ask)
         except (ExchangeFailed, BadLine) as failed:
-            self._error(failed.reply)
+            if failed.reply is replies.LOGIN_INVALID:
+                await self._login_failed(words[0].upper(), "")
+            else:
+                self._error(failed.reply)
             return
         await self._check(words[0].upper(), credentials)
 
@@ -135,6 +138,7 @@ class EntrySession(Session):
 
     async def _login_failed(self, method: str, login: str) -> None:
         self._failed_logins += 1
+        self.deadline.clear()
         self._world.events.emit(LoginFailed(self._peer(), method, login))
         await asyncio.sleep(min(self._failed_logins * self._world.login_delay, LOGIN_DELAY_LONGEST))
         self._error(replies.LOGIN_INVALID)

@@ -90,8 +90,8 @@ class Ledger:
         event = line.get("event")
         if event == "removed":
             self.removed.add(id)
-        elif event == "hop-deferred":
-            self._hop_deferred(line)
+        elif event in ("hop-deferred", "site-paused"):
+            self._put_off(str(line.get("hop") or line.get("site")), line)
         elif event in ("tried", "notified"):
             if id in self._bounces:
                 self._bounce_tried(self._bounces[id], line)
@@ -124,15 +124,11 @@ class Ledger:
             fate.refusal = reply
             self._change(fate, Stand.REFUSED, f"refused: {reply}")
 
-    def _hop_deferred(self, line: Line) -> None:
+    def _put_off(self, where: str, line: Line) -> None:
         """A site that is known to be down: what waits for it is put off without an attempt each."""
         for fate in self.fates:
             relay = self._relays[fate.recipient.partition("@")[2]]
-            if (
-                fate.id
-                and fate.stand in (Stand.SENDING, Stand.WAITING)
-                and str(line.get("hop")).endswith(relay)
-            ):
+            if fate.id and fate.stand in (Stand.SENDING, Stand.WAITING) and where.endswith(relay):
                 fate.waited_for.append("site")
                 self._change(fate, Stand.WAITING, f"{reply_of(line)}; next try {when(line.get('until'))}")
 
@@ -163,6 +159,8 @@ class Ledger:
                 self._change(fate, Stand.BOUNCED, f"refused: {fate.refusal}; {told}")
 
     def _change(self, fate: Fate, stand: Stand, words: str) -> None:
+        if (stand, words) == (fate.stand, fate.words):
+            return
         fate.stand = stand
         fate.words = words
         self.on_change(fate)
@@ -173,7 +171,7 @@ def why(line: Line) -> str:
     reason = str(line.get("reason", ""))
     if "greylist" in reason:
         return f"greylisted ({reply_of(line)})"
-    return f"{reason or 'deferred'} ({reply_of(line)})"
+    return reply_of(line)
 
 
 def when(instant: object) -> str:

@@ -78,6 +78,10 @@ class DaemonProcess:
         return self._running.pid
 
     @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def said(self) -> list[str]:
         """What it told its service manager (`READY=1`, `STOPPING=1` ...)."""
         return self._notices.said

@@ -140,9 +140,11 @@ async def _look_at_queue(daemon: DaemonProcess, table: Table) -> None:
 async def _close(daemon: DaemonProcess, table: Table) -> list[str]:
     """Stop the daemon as a service manager does, and see that nothing is left."""
     found = []
+    if not daemon.runs:
+        found.append(f"the daemon ended by itself\n{daemon.last_words()}")
     status = await daemon.stop()
     if status:
-        found.append(f"after SIGTERM the daemon ended with {status}, not 0")
+        found.append(f"the daemon ended with {status}, not 0")
     status, out, err = await daemon.command("queue", "list", "--json")
     if status or out.strip():
         found.append(f"the queue should be empty: {out.strip() or err.strip()}")

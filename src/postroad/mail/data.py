@@ -116,9 +116,8 @@ class DataDecoder:
                 if newline < 0:
                     break
             start = newline + 1
-        else:
-            start = max(piece.rfind(b"\n") + 1, start)
-        self._line = size - start
+        last = piece.rfind(b"\n", max(start, 0))
+        self._line = size - (last + 1 if last >= 0 else start)
 
 
 def _undecided(raw: bytes) -> int:
