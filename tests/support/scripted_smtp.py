@@ -29,6 +29,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from socket import SO_LINGER, SOL_SOCKET
 from types import TracebackType
+from typing import cast
 
 import trustme
 
@@ -85,6 +86,18 @@ class Peer:
 
     def raw(self, octets: bytes) -> None:
         self._writer.write(octets)
+
+    async def flush(self) -> None:
+        await self._writer.drain()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client's side is known to have closed."""
+        return self._reader.at_eof() or self._writer.is_closing()
+
+    def stop_reading(self) -> None:
+        """Leave what the client sends in the socket until its buffers are full."""
+        cast(asyncio.Transport, self._writer.transport).pause_reading()
 
     def hang_up(self) -> None:
         self._writer.close()

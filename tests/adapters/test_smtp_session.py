@@ -1,0 +1,420 @@
+"""Transactions over a real connection: what is written, what the replies mean, how a session ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+
+from postroad.adapters.smtp import SmtpTransport
+from postroad.adapters.smtp_session import WHOLE, Timeouts
+from postroad.mail.address import Address
+from postroad.mail.message import Body, Envelope, EnvelopeRecipient
+from postroad.mail.outcome import Fault, Stage, Trouble
+from postroad.mail.reply import Reply
+from postroad.mail.routing import Endpoint
+from postroad.mail.tls import Requirement, TlsLevel
+from postroad.ports import Session, Transaction
+from tests.support.memory_spool import MemoryStored
+from tests.support.scripted_smtp import ALL_OFFERED, Mail, Peer, Script, ScriptedSmtp, accepting
+
+HEAD = b"Subject: hello\r\n\r\n"
+STORED = MemoryStored(HEAD, b"Good morning.\r\n", False)
+SHORT = Timeouts(0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2)
+PIPELINED_GROUP = """
+    C: MAIL FROM:<a@example.com>
+    C: RCPT TO:<b@example.org>
+    C: DATA
+"""
+
+
+def envelope(*to: str) -> Envelope:
+    recipients = tuple(EnvelopeRecipient(Address(local, "example.org")) for local in to or ("b",))
+    return Envelope(Address("a", "example.com"), recipients)
+
+
+@asynccontextmanager
+async def session(*scripts: Script, timeouts: Timeouts | None = None) -> AsyncIterator[Session]:
+    async with ScriptedSmtp(*scripts) as server:
+        transport = SmtpTransport("client.example.com", timeouts=timeouts)
+        endpoint = Endpoint("mx.example.org", "127.0.0.1", server.port)
+        async with transport.connect(endpoint, Requirement(TlsLevel.NONE), None) as made:
+            yield made
+
+
+async def send(made: Session, *to: str, stored: MemoryStored = STORED, dotted: bool = False) -> Transaction:
+    return await made.send(envelope(*to), stored, len(stored.head + stored.octets), dotted)
+
+
+def trouble(result: Transaction) -> Trouble:
+    assert result.trouble is not None
+    return result.trouble
+
+
+@pytest.mark.parametrize("offered", [ALL_OFFERED, ALL_OFFERED[1:], ("SMTPUTF8",)])
+async def test_messages_arrive_as_they_were_and_each_reply_finds_its_recipient(
+    offered: tuple[str, ...],
+) -> None:
+    mails: list[Mail] = []
+    refusal = {"RCPT TO:<c@": "550 5.1.1 No such user"}
+    async with session(accepting(*offered, replies=refusal, into=mails)) as made:
+        for body in (b"", b"one", b".two\r\n..three\r\n", b"x\r\n" * 100_000):
+            result = await send(made, "b", "c", "d", stored=MemoryStored(HEAD, body, False), dotted=True)
+            assert [reply and reply.code for reply in result.rcpts] == [250, 550, 250]
+            assert result.dot == Reply(250, ("Queued",), "2.0.0")
+            assert mails[-1].content == HEAD + body + (b"\r\n" if body == b"one" else b"")
+            assert mails[-1].recipients == ["<b@example.org>", "<d@example.org>"]
+    assert len(mails) == 4
+
+
+@pytest.mark.parametrize("staged", [True, False])
+async def test_a_large_message_is_streamed_in_pieces_dots_and_all(staged: bool) -> None:
+    mails: list[Mail] = []
+    body = b"." * (WHOLE - len(HEAD) - 1) + b"\n" + b"..\r\n.\r\n" * 200_000
+    async with session(accepting(*ALL_OFFERED, into=mails)) as made:
+        result = await send(
+            made, stored=MemoryStored(HEAD, body.replace(b".\n", b"\r\n"), staged), dotted=True
+        )
+    assert result.dot is not None
+    assert mails[0].content == HEAD + body.replace(b".\n", b"\r\n")
+
+
+async def test_a_clean_transaction_needs_no_reset_and_a_failed_one_is_reset_in_front_of_the_next() -> None:
+    async with ScriptedSmtp(accepting(*ALL_OFFERED, replies={"RCPT TO:<c@": "550 No"})) as server:
+        transport = SmtpTransport("client.example.com")
+        endpoint = Endpoint("mx", "127.0.0.1", server.port)
+        async with transport.connect(endpoint, Requirement(TlsLevel.NONE), None) as made:
+            for to in ("b", "c", "b", "b"):
+                await send(made, to)
+    verbs = [line.partition(" ")[0] for line in server.peers[0].said]
+    group = ["MAIL", "RCPT", "DATA"]
+    assert verbs == ["EHLO", *group, *group, "RSET", *group, *group, "QUIT"]
+
+
+async def test_data_accepted_for_nobody_is_ended_with_a_lone_dot() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP + "S: 250 Ok\nS: 550 No\nS: 354 Go on")
+        assert await peer.content() == b""
+        peer.say("250 Queued nothing")
+        await peer.expect("QUIT")
+
+    async with session(script) as made:
+        result = await send(made)
+        assert (result.dot, result.trouble) == (None, None)
+        assert made.usable
+
+
+SPOKEN = [
+    ("421 4.3.2 Closing", Stage.MAIL),
+    ("250 Ok\r\n421 4.3.2 Closing", Stage.RCPT),
+    ("250 Ok\r\n250 Ok\r\n421 4.3.2 Closing", Stage.DATA),
+]
+
+
+@pytest.mark.parametrize(("said", "stage"), SPOKEN)
+async def test_421_is_reported_where_it_came_and_ends_the_session(said: str, stage: Stage) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP)
+        peer.say(*said.split("\r\n"))
+        await peer.closed()
+
+    async with session(script) as made:
+        result = await send(made)
+        heard = {Stage.MAIL: result.mail, Stage.RCPT: result.rcpts[0], Stage.DATA: result.data}[stage]
+        assert heard == Reply(421, ("Closing",), "4.3.2")
+        assert result.trouble is None
+        assert not made.usable
+        await made.wait_closed()
+
+
+async def test_421_after_the_dot_is_its_reply() -> None:
+    async with session(accepting(*ALL_OFFERED, replies={".": "421 4.3.2 Closing"})) as made:
+        result = await send(made)
+        assert result.dot is not None
+        assert result.dot.code == 421
+        assert not made.usable
+
+
+PROTOCOL = [
+    ("250 Ok\r\n250 Ok\r\n250 Ok\r\n", Stage.DATA),
+    ("354 Go on\r\n", Stage.MAIL),
+    ("799 What\r\n", Stage.MAIL),
+    ("250-a\r\n550 b\r\n", Stage.MAIL),
+    ("rubbish\r\n", Stage.MAIL),
+    ("250 Ok\r\n250 Ok\r\n354 Go on\r\n250 Queued\r\n", Stage.DATA),
+    ("250 Ok\r\n250 Ok\r\n354 Go on\r\n250 Que", Stage.DATA),
+    ("250 Ok\r\n250 Ok\r\n354 Go on\r\nrubbish\r\n", Stage.DATA),
+    ("2" * 10_000, Stage.MAIL),
+    ("250-and on\r\n" * 1000, Stage.MAIL),
+]
+
+
+@pytest.mark.parametrize(("octets", "stage"), PROTOCOL)
+async def test_what_is_out_of_place_or_no_reply_ends_the_session_and_delivers_nothing(
+    octets: str, stage: Stage
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP)
+        peer.raw(octets.encode())
+        await peer.closed()
+
+    async with session(script) as made:
+        result = await send(made)
+        assert (trouble(result).stage, trouble(result).fault) == (stage, Fault.PROTOCOL)
+        assert not trouble(result).dot_sent
+        assert trouble(result).text.isprintable()
+        assert result.dot is None
+        assert not made.usable
+
+
+async def test_without_pipelining_a_reply_before_its_command_ends_the_session() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("SIZE")
+        await peer.expect("MAIL")
+        peer.say("250 Ok", "250 Ok")
+        await peer.closed()
+
+    async with session(script) as made:
+        assert trouble(await send(made)).fault is Fault.PROTOCOL
+
+
+@pytest.mark.parametrize("more", ["250 Queued again\r\n", "250 LMTP\r\n250 LMTP\r\n", "25", "rubbish\r\n"])
+async def test_a_reply_too_many_after_the_dot_ends_the_session_but_the_message_is_delivered(
+    more: str,
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP + "S: 250 Ok\nS: 250 Ok\nS: 354 Go on\nC: .")
+        peer.raw(b"250 Queued\r\n" + more.encode())
+        await peer.closed()
+
+    async with session(script) as made:
+        result = await send(made)
+        assert result.dot == Reply(250, ("Queued",))
+        assert result.trouble is None
+        await made.wait_closed()
+        assert not made.usable
+        assert trouble(await send(made)).fault is Fault.LOST
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the peer goes away, and how."""
+
+    dialogue: str
+    stage: Stage
+    dot_sent: bool
+
+
+CUTS = [
+    Cut(PIPELINED_GROUP, Stage.MAIL, False),
+    Cut(PIPELINED_GROUP + "S: 250 Ok", Stage.RCPT, False),
+    Cut(PIPELINED_GROUP + "S: 250 Ok\nS: 250 Ok\nS: 354 Go on\nC: .", Stage.DOT, True),
+]
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=lambda cut: str(cut.stage))
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_connection_lost_before_the_dot_is_told_from_one_lost_after_it(cut: Cut, how: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(cut.dialogue)
+        if how == "reset":
+            await peer.flush()
+            peer.reset()
+
+    async with session(script) as made:
+        found = trouble(await send(made))
+        assert found.fault is Fault.LOST
+        assert found.dot_sent is cut.dot_sent
+        # A reset may overtake what was said before it.
+        assert found.stage is cut.stage or how == "reset"
+        assert not made.usable
+
+
+async def test_a_peer_that_goes_in_the_middle_of_the_content_has_not_got_the_message() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP + "S: 250 Ok\nS: 250 Ok\nS: 354 Go on")
+
+    async with session(script) as made:
+        found = trouble(await send(made, stored=MemoryStored(HEAD, b"x\r\n" * 5_000_000, True)))
+        assert (found.stage, found.fault, found.dot_sent) == (Stage.DATA, Fault.LOST, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"), [("552 5.3.4 Too big", Fault.PROTOCOL), ("421 4.3.2 Closing", None)]
+)
+async def test_a_reply_in_the_middle_of_the_content_stops_it(said: str, fault: Fault | None) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP + "S: 250 Ok\nS: 250 Ok\nS: 354 Go on")
+        await peer.hear()
+        peer.say(said)
+        await peer.closed()
+
+    async with session(script) as made:
+        result = await send(made, stored=MemoryStored(HEAD, b"x\r\n" * 20_000_000, True))
+        if fault is None:
+            assert result.dot is not None
+            assert (result.dot.code, result.trouble) == (421, None)
+        else:
+            assert (trouble(result).fault, result.dot) == (fault, None)
+            assert "5.3.4 Too big" in trouble(result).text
+        assert not made.usable
+
+
+@pytest.mark.parametrize(
+    ("dialogue", "stage"),
+    [("", Stage.MAIL), ("S: 250 Ok", Stage.RCPT), ("S: 250 Ok\nS: 250 Ok\nS: 354 Go on\nC: .", Stage.DOT)],
+)
+async def test_a_silent_peer_is_waited_for_no_longer_than_its_time(dialogue: str, stage: Stage) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP + dialogue)
+        await peer.closed()
+
+    async with session(script, timeouts=SHORT) as made:
+        found = trouble(await send(made))
+        assert (found.stage, found.fault) == (stage, Fault.TIMEOUT)
+        assert found.dot_sent is (stage is Stage.DOT)
+
+
+async def test_a_reply_that_never_ends_is_cut_off_although_each_line_comes_in_time() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP)
+        while not peer.gone:
+            peer.say("250-one moment")
+            await asyncio.sleep(0.05)
+
+    async with session(script, timeouts=SHORT) as made:
+        assert trouble(await send(made)).fault is Fault.TIMEOUT
+
+
+async def test_a_peer_that_stops_reading_the_content_is_given_up() -> None:
+    done = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP + "S: 250 Ok\nS: 250 Ok\nS: 354 Go on")
+        peer.stop_reading()
+        await done.wait()
+
+    async with session(script, timeouts=SHORT) as made:
+        found = trouble(await send(made, stored=MemoryStored(HEAD, b"x\r\n" * 20_000_000, True)))
+        assert (found.stage, found.fault, found.dot_sent) == (Stage.DATA, Fault.TIMEOUT, False)
+        done.set()
+
+
+async def test_a_message_that_cannot_be_read_is_cut_off_not_ended() -> None:
+    received: list[bytes] = []
+
+    class Broken(MemoryStored):
+        async def chunks(self) -> AsyncIterator[bytes]:
+            yield b"half of it\r\n"
+            raise OSError(5, "Input/output error")
+
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP + "S: 250 Ok\nS: 250 Ok\nS: 354 Go on")
+        received.append(await peer.closed())
+
+    async with session(script) as made:
+        found = trouble(await send(made, stored=Broken(HEAD, b"", True)))
+        assert (found.stage, found.fault, found.dot_sent) == (Stage.DATA, Fault.INTERNAL, False)
+    assert not received[0].endswith(b".\r\n")
+
+
+@pytest.mark.parametrize(
+    ("offered", "change", "fault"),
+    [
+        ("SIZE 10", {}, Fault.SIZE),
+        ("PIPELINING", {"smtputf8": True}, Fault.NO_SMTPUTF8),
+        ("PIPELINING", {"body": Body.EIGHT_BIT}, Fault.NO_8BITMIME),
+    ],
+)
+async def test_what_the_peer_cannot_take_is_not_sent_and_leaves_the_session_usable(
+    offered: str, change: dict[str, object], fault: Fault
+) -> None:
+    async with ScriptedSmtp(accepting(offered)) as server:
+        endpoint = Endpoint("mx", "127.0.0.1", server.port)
+        async with SmtpTransport("c").connect(endpoint, Requirement(TlsLevel.NONE), None) as made:
+            result = await made.send(replace(envelope("b", "c"), **change), STORED, 1000, False)  # type: ignore[arg-type]
+            assert result.rcpts == (None, None)
+            assert (trouble(result).stage, trouble(result).fault) == (Stage.MAIL, fault)
+            assert made.usable
+    assert server.peers[0].said == ["EHLO c", "QUIT"]
+
+
+async def test_an_idle_session_notices_that_the_peer_closes() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+
+    async with session(script) as made:
+        await made.wait_closed()
+        assert not made.usable
+        found = trouble(await send(made))
+        assert (found.stage, found.fault, found.dot_sent) == (Stage.MAIL, Fault.LOST, False)
+
+
+@pytest.mark.parametrize("unasked", ["421 4.4.2 Idle too long", "250 Hello?", "25"])
+async def test_an_idle_session_ends_when_the_peer_speaks_unasked(unasked: str) -> None:
+    idle = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await idle.wait()
+        peer.raw(unasked.encode() + (b"\r\n" if len(unasked) > 2 else b""))
+        await peer.closed()
+
+    async with session(script) as made:
+        idle.set()
+        await made.wait_closed()
+        assert not made.usable
+
+
+async def test_leaving_says_quit_and_does_not_wait_for_the_answer() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.expect("QUIT")
+        assert await peer.closed() == b""
+
+    async with session(script):
+        pass
+
+
+async def test_a_cancelled_transaction_cuts_the_connection_without_ending_the_message() -> None:
+    received: list[bytes] = []
+    waiting = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING")
+        await peer.play(PIPELINED_GROUP)
+        waiting.set()
+        received.append(await peer.closed())
+
+    async with session(script) as made:
+        task = asyncio.create_task(send(made))
+        await waiting.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not made.usable
+    assert received == [b""]
+
+
+async def test_a_second_transaction_at_the_same_time_is_a_bug() -> None:
+    async with session(accepting(*ALL_OFFERED)) as made:
+        first = asyncio.create_task(send(made))
+        await asyncio.sleep(0)
+        assert not made.usable
+        with pytest.raises(RuntimeError):
+            await send(made)
+        assert (await first).dot is not None
