@@ -75,7 +75,7 @@ def test_an_attempt_is_one_line_a_recipient() -> None:
         "dsn": "2.0.0",
         "reply": "250 2.0.0 Ok",
         "delay": 0.5,
-        "delays": [0.0, 0.2, 0.1, 0.2],
+        "delays": [0.0, 0.1, 0.1, 0.3],
         "attempts": 2,
         "next": None,
         "reason": "ok",

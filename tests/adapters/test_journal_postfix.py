@@ -37,7 +37,7 @@ def texts(event: Event) -> list[str]:
     return [line.partition(" mail.example.com ")[2] for line in lines([event])]
 
 
-RELAY = "relay=mx.example.org[192.0.2.1]:25, delay=0.5, delays=0/0.2/0.1/0.2"
+RELAY = "relay=mx.example.org[192.0.2.1]:25, delay=0.5, delays=0/0.1/0.1/0.3"
 UNKNOWN = "unknown[203.0.113.7]"
 
 

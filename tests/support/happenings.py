@@ -40,7 +40,7 @@ PEER = Peer(
 
 
 def tried(*outcomes: Outcome, due: Instant | None = NOW + 600, **fields: Any) -> Tried:
-    """An attempt at one recipient an outcome, begun after 0.2 s, connected in 0.1 s, done after 0.5 s."""
+    """An attempt at one recipient an outcome, connected from 0.1 s to 0.2 s, done after 0.5 s."""
     owner = message()
     chosen = outcomes or (delivered(),)
     to = [recipient(f"b{n}@example.org", n=n, attempts=2) for n in range(len(chosen))]

@@ -244,8 +244,15 @@ def said(outcome: Outcome) -> str:
 def delays(attempt: Attempt) -> list[float]:
     """Seconds, as Postfix divides them: before the queue, in it, to connect, to transmit.
 
-    What passes before a message is in the queue is not measured apart: 0.
+    What passes before a message is in the queue is not measured apart: 0. An attempt
+    starts on a connection that stands, so that connecting lies before it.
     """
-    queued = attempt.started - attempt.delivery.message.received_at
-    sending = attempt.finished - attempt.started - attempt.connected
-    return [0.0, *(round(max(0.0, part), 3) for part in (queued, attempt.connected, sending))]
+    connected, started = attempt.connected, attempt.started
+    queued = started - connected - attempt.delivery.message.received_at
+    sending = attempt.finished - started
+    return [
+        0.0,
+        round(queued, 3) if queued > 0.0 else 0.0,
+        round(connected, 3),
+        round(sending, 3) if sending > 0.0 else 0.0,
+    ]
