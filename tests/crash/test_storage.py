@@ -172,7 +172,7 @@ def test_each_promise_comes_after_the_syncs_that_carry_it(tmp_path: Path) -> Non
         call = line.split(maxsplit=1)[1]
         name, _, rest = call.partition("(")
         path = rest.partition("<")[2].partition(">")[0]
-        if name == "pwrite64" and path.endswith((".seg", ".body", "-wal")):
+        if name == "pwrite64" and ("/stage/" in path or path.endswith((".seg", "-wal"))):
             dirty.add(path)
         elif name in ("fdatasync", "fsync"):
             dirty.discard(path)
