@@ -246,6 +246,17 @@ async def test_a_caller_that_left_disturbs_nobody(signer: DkimSigner) -> None:
     assert dkimpy_verifies(await signer.sign("example.com", content(PLAIN)) + PLAIN, RECORDS)
 
 
+async def test_closing_lets_what_was_begun_end_and_takes_nothing_new(tmp_path: Path) -> None:
+    signer = DkimSigner([DkimKey("example.com", "s1", key_file(tmp_path, pem(rsa_key())))])
+    begun = asyncio.ensure_future(signer.sign("example.com", content(PLAIN)))
+    await asyncio.sleep(0)
+    signer.close()
+    signer.close()
+    assert dkimpy_verifies(await begun + PLAIN, RECORDS)
+    with pytest.raises(RuntimeError, match="closed"):
+        await signer.sign("example.com", content(PLAIN))
+
+
 async def test_a_signature_that_fails_fails_its_message_alone(signer: DkimSigner) -> None:
     broken = Content(None, b"", dotted=False, eight_bit=False)  # type: ignore[arg-type]
     with pytest.raises(TypeError):

@@ -250,6 +250,7 @@ def test_the_trace_field_tells_from_whom_by_whom_how_and_when() -> None:
     ("peer", "clause"),
     [
         (Peer("2001:db8::1", helo="c"), b"from c ([IPv6:2001:db8::1])"),
+        (Peer("fe80::1%eth0", helo="c"), b"from c ([IPv6:fe80::1])"),
         (Peer("192.0.2.1", helo="[192.0.2.9]"), b"from [192.0.2.9] ([192.0.2.1])"),
         (Peer("192.0.2.1", helo=""), b"from unknown ([192.0.2.1])"),
         (Peer("192.0.2.1", helo="a\r\nX: y (z) <\x00\u00fc>"), b"from aX:yz ([192.0.2.1])"),

@@ -101,7 +101,7 @@ class DkimSigner:
         return await self._bench.do(_Job(self._keys[domain], content, int(self._now())))
 
     def close(self) -> None:
-        """Ends the threads when what was handed to them is done."""
+        """Ends the threads when what was handed to them is done; harmless when repeated."""
         self._bench.close()
 
 
@@ -134,11 +134,14 @@ class _Bench:
         self._done: deque[tuple[Future[bytes], bytes | Exception]] = deque()
         self._waking = False
         self._loop: AbstractEventLoop | None = None
+        self._closed = False
         self._threads = [Thread(target=self._work, name=f"dkim-{n}", daemon=True) for n in range(threads)]
         for thread in self._threads:
             thread.start()
 
     async def do(self, job: _Job) -> bytes:
+        if self._closed:
+            raise RuntimeError("the signer is closed")
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             # A loop that is gone took its wake-up with it.
@@ -148,6 +151,7 @@ class _Bench:
         return await future
 
     def close(self) -> None:
+        self._closed = True
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:

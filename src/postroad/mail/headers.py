@@ -167,6 +167,7 @@ def complete(head: bytes, facts: Completion) -> bytes:
 def received(facts: Completion) -> bytes:
     """The trace field (RFC 5321 4.4, RFC 3848), folded, with nothing in it that a client could smuggle."""
     peer = facts.peer
+    peer = facts.peer
     lines = [_from_clause(peer, facts.hostname)]
     if peer.tls:
         lines.append(f"(using {_UNFIT_COMMENT.sub('', peer.tls)[:200]})")
@@ -268,9 +269,11 @@ def _ending(head: bytes) -> bytes:
 def _from_clause(peer: Peer, hostname: str) -> str:
     if not _is_numeric(peer.address):
         return f"by {hostname} (Postroad, from {_UNFIT_COMMENT.sub('', peer.address)[:200]})"
-    literal = f"[IPv6:{peer.address}]" if ":" in peer.address else f"[{peer.address}]"
+    # Without the zone of a link-local address: it means nothing elsewhere.
+    address = peer.address.partition("%")[0]
+    literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
     return f"from {_UNFIT_HELO.sub('', peer.helo)[:255] or 'unknown'} ({literal})"
 
 
 def _is_numeric(address: str) -> bool:
-    return _NUMERIC.fullmatch(address) is not None
+    return _NUMERIC.fullmatch(address.partition("%")[0]) is not None
