@@ -54,6 +54,7 @@ class Peer:
         self._reader = reader
         self._writer = writer
         self.said: list[str] = []
+        self.lost = False
 
     async def hear(self) -> str:
         """The client's next line; "" when it has closed."""
@@ -87,6 +88,15 @@ class Peer:
     def raw(self, octets: bytes) -> None:
         self._writer.write(octets)
 
+    async def some(self) -> bytes:
+        """Whatever comes next, at least an octet of it."""
+        return await self._reader.read(65536)
+
+    @property
+    def address(self) -> str:
+        """Where the client connected from."""
+        return str(self._writer.get_extra_info("peername")[0])
+
     async def flush(self) -> None:
         await self._writer.drain()
 
@@ -119,7 +129,12 @@ class Peer:
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """After the 220 was said."""
-        await self._writer.start_tls(context)
+        try:
+            await self._writer.start_tls(context)
+        except OSError:
+            # The streams of Python 3.11 never learn that this connection has closed.
+            self.lost = True
+            raise
 
     async def play(self, dialogue: str) -> None:
         """Lines "C: start of what must be heard" and "S: what is said"; "C: ." reads a whole content.
@@ -196,9 +211,9 @@ class ScriptedSmtp:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        if self._tasks and kind is None:
+        if self._tasks:
             # The client's side is closed by now: scripts end by themselves, or hang.
-            await asyncio.wait(self._tasks, timeout=5)
+            await asyncio.wait(self._tasks, timeout=5 if kind is None else 1)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -215,15 +230,16 @@ class ScriptedSmtp:
         try:
             await script(peer)
             await writer.drain()
-        except (ConnectionError, asyncio.CancelledError):
+        except (ConnectionError, ssl.SSLError, asyncio.CancelledError):
             pass
         except BaseException as error:
             self._failures.append(error)
         finally:
             self._tasks.discard(task)
             writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            if not peer.lost:
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
 
 
 @dataclass
