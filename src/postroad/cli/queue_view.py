@@ -63,17 +63,18 @@ def listing(message: Message, recipient: Recipient, now: Instant) -> list[str]:
         f"{message.id}  {age(now - message.received_at):>6}  {octets(message.size):>6}  "
         f"{recipient.state.name.lower():<7}  {message.sender or '<>'} -> {recipient.address}"
     )
-    return [head, f"    {_fate(recipient, now)}"]
+    return [head, f"    {fate(recipient, now)}"]
 
 
-def _fate(recipient: Recipient, now: Instant) -> str:
+def fate(recipient: Recipient, now: Instant) -> str:
+    """Where a recipient stands, why, and until when."""
     last = recipient.last
     reason = f": {last.text}" if last else ""
     via = f" via {recipient.hop}" if str(recipient.hop) != recipient.address.domain else ""
     tried = f"{count(recipient.attempts, 'attempt')}{via}"
     match recipient.state:
-        case State.WAITING if not recipient.attempts and last is None:
-            return f"not tried yet{via}, due {_when(recipient.due, now)}"
+        case State.WAITING if not recipient.attempts:
+            return f"not tried yet{via}, due {_when(recipient.due, now)}{reason}"
         case State.WAITING:
             return f"{tried}, next {_when(recipient.due, now)}{reason}"
         case State.ACTIVE:
@@ -100,7 +101,7 @@ def description(message: Message, recipients: Sequence[Recipient], now: Instant)
     ]
     for recipient in recipients:
         lines += [f"recipient  {recipient.address}  [{recipient.state.name.lower()}]"]
-        lines += [f"           {_fate(recipient, now)}"]
+        lines += [f"           {fate(recipient, now)}"]
         if recipient.last and recipient.last.host:
             lines += [f"           by {recipient.last.host}, status {recipient.last.status}"]
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from postroad.adapters import local_client
 from postroad.adapters.local_client import Answer, LocalEnvelope
 from postroad.cli.client import config_for, translated
 from postroad.cli.text import CommandFailed, listed, say
+from postroad.config.model import Config
 
 FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 SUBMISSION_TIMEOUT = 300.0
@@ -26,16 +28,20 @@ def run(config: str, args: Namespace) -> int:
     recipients, file = _recipients(args.to, args.file)
     content = _message(_read(file), args.sender, recipients, args.subject)
     envelope = LocalEnvelope(args.sender, recipients)
-    socket = config_for(config).socket_path
+    settings = config_for(config)
     request = envelope.request(len(content), follow=not args.no_wait)
     fates = Fates(as_json=args.json)
     with translated():
-        answers = local_client.ask(socket, request, content, SUBMISSION_TIMEOUT if args.no_wait else timeout)
+        limit = SUBMISSION_TIMEOUT if args.no_wait else timeout
+        answers = local_client.ask(settings.socket_path, request, content, limit)
         answer = _first(answers)
+        fates.accepted(answer)
         if args.no_wait:
-            fates.accepted(answer)
             return os.EX_OK
-        return _follow(answers, answer, fates, len(set(recipients)), time.time() + timeout)
+        code = _follow(answers, fates, len(set(recipients)), time.time() + timeout)
+    if code == os.EX_TEMPFAIL and not args.json:
+        _explain(settings, answer.id or "", fates)
+    return code
 
 
 def _first(answers: Iterable[dict[str, object]]) -> Answer:
@@ -48,10 +54,7 @@ def _first(answers: Iterable[dict[str, object]]) -> Answer:
     raise local_client.NotAnswered("the daemon closed without an answer; it may be stopping")
 
 
-def _follow(
-    answers: Iterable[dict[str, object]], answer: Answer, fates: Fates, total: int, deadline: float
-) -> int:
-    fates.accepted(answer)
+def _follow(answers: Iterable[dict[str, object]], fates: Fates, total: int, deadline: float) -> int:
     try:
         for said in answers:
             fates.note(said)
@@ -60,7 +63,20 @@ def _follow(
     except local_client.NotAnswered:
         # The time is up, or the daemon stopped: either way the message is safe in its queue.
         pass
-    return fates.verdict(answer, total)
+    return fates.verdict(total)
+
+
+def _explain(settings: Config, id: str, fates: Fates) -> None:
+    """What the queue knows of those nothing was heard of, where this user may look."""
+    from postroad.cli.queue import look
+    from postroad.cli.queue_view import fate
+
+    with contextlib.suppress(CommandFailed):
+        found = look(settings, lambda index: index.find(id))
+        for recipient in found.recipients if found else ():
+            if recipient.state.is_open and not fates.heard_of(str(recipient.address)):
+                say(f"{recipient.address}: {fate(recipient, time.time())}")
+    say(f"{id} stays in the queue; postroad queue show {id}")
 
 
 class Fates:
@@ -106,14 +122,13 @@ class Fates:
         open_ones = total - len(self._final)
         return len(self._next) >= open_ones and all(due > limit for due in self._next.values())
 
-    def verdict(self, answer: Answer, total: int) -> int:
+    def heard_of(self, recipient: str) -> bool:
+        return recipient in self._final or recipient in self._next
+
+    def verdict(self, total: int) -> int:
         if "failed" in self._final.values():
             return os.EX_UNAVAILABLE
-        if self.settled(total):
-            return os.EX_OK
-        if not self._as_json:
-            say(f"{answer.id} stays in the queue; postroad queue show {answer.id}")
-        return os.EX_TEMPFAIL
+        return os.EX_OK if self.settled(total) else os.EX_TEMPFAIL
 
     def _tell(self, said: dict[str, object]) -> None:
         print(json.dumps(said), flush=True)

@@ -9,11 +9,19 @@ from postroad.cli.client import config_for
 from postroad.cli.client import status as ask_status
 from postroad.cli.text import say
 from postroad.config.model import Config
+from postroad.mail.timestamps import rfc3339
+
+Facts = dict[str, object]
+
+
+# Keys whose numbers are instants: said as RFC 3339, as everywhere.
+INSTANTS = ("since", "until")
 
 
 def run(config: str, *, as_json: bool) -> int:
     settings = config_for(config)
-    found = ask_status(settings.socket_path) or _from_index(settings)
+    asked = ask_status(settings.socket_path)
+    found = _from_index(settings) if asked is None else _dated(asked)
     if as_json:
         print(json.dumps(found))
     else:
@@ -21,7 +29,7 @@ def run(config: str, *, as_json: bool) -> int:
     return os.EX_OK
 
 
-def _from_index(settings: Config) -> dict[str, object]:
+def _from_index(settings: Config) -> Facts:
     if not settings.index_path.exists():
         return {"running": False, "waiting": 0, "active": 0, "held": 0, "messages": 0}
     from postroad.cli.queue import look
@@ -29,15 +37,27 @@ def _from_index(settings: Config) -> dict[str, object]:
     return {"running": False, **look(settings, lambda index: index.counts())}
 
 
-def _show(found: dict[str, object]) -> None:
-    running = bool(found.get("running"))
-    say("the daemon is running" if running else "the daemon is not running")
+def _dated(found: Facts) -> Facts:
+    return {key: _value(key, value) for key, value in found.items()}
+
+
+def _value(key: str, value: object) -> object:
+    if key in INSTANTS and isinstance(value, int | float):
+        return rfc3339(value)
+    if isinstance(value, list):
+        return [_dated(item) if isinstance(item, dict) else item for item in value]
+    return value
+
+
+def _show(found: Facts) -> None:
+    say("the daemon is running" if found.get("running") else "the daemon is not running")
     for key, value in found.items():
-        if key != "running":
-            say(f"  {key:<20} {_value(value)}")
-
-
-def _value(value: object) -> str:
-    if isinstance(value, str | int | float) or value is None:
-        return str(value)
-    return json.dumps(value)
+        if key == "running":
+            continue
+        if not isinstance(value, list):
+            say(f"  {key:<12} {value}")
+            continue
+        say(f"  {key:<12} {len(value) or 'none'}")
+        for item in value:
+            text = ", ".join(f"{k} {v}" for k, v in item.items()) if isinstance(item, dict) else str(item)
+            say(f"    {text}")

@@ -1,0 +1,264 @@
+"""The queue as operators see and change it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from postroad.adapters.hub import EventHub
+from postroad.adapters.local import LocalDoor, LocalSettings
+from postroad.cli.main import main
+from postroad.mail.lifecycle import State
+from postroad.ports import QueueFilter
+from tests.support.build import HEAD, NOW, deferred, hop, message, queue_id, recipient
+from tests.support.operating import RememberingControl, RememberingIntake, StoppedClock, hop_of
+from tests.support.queued import fill, state_directory
+from tests.support.running import running
+
+Captured = pytest.CaptureFixture[str]
+EVIL = "550 \x1b[31mred\x07\nalert"
+
+
+async def run(directory: Path, *arguments: str) -> int:
+    return await asyncio.to_thread(main, ["--config", str(directory / "postroad.toml"), *arguments])
+
+
+@asynccontextmanager
+async def queued() -> AsyncIterator[Path]:
+    """Three messages: one waits after an attempt, one is held and a bounce, one is being delivered."""
+    first, second, third = message(1), message(2, sender=None), message(3, received_at=1.0)
+    evil = deferred(text=EVIL)
+    with state_directory() as directory:
+        await fill(
+            directory,
+            (
+                first,
+                [
+                    recipient("b@example.org", attempts=3, last=evil, due=NOW + 300),
+                    recipient("c@example.net", n=1, hop=hop("127.0.0.1:26", "relay-1")),
+                ],
+                b"one\r\n",
+            ),
+            (second, [recipient("d@example.org", message=second.id, state=State.HELD)], b".dot\r\n"),
+            (
+                third,
+                [recipient("e@example.org", message=third.id, state=State.ACTIVE)],
+                b"\xff" * 300_000 + b"\r\n",
+            ),
+        )
+        yield directory
+
+
+async def listed(directory: Path, capsys: Captured, *filters: str) -> list[str]:
+    """The recipients that `queue list --json` names."""
+    capsys.readouterr()
+    assert await run(directory, "queue", "list", "--json", *filters) == 0
+    return [json.loads(line)["recipient"] for line in capsys.readouterr().out.splitlines()]
+
+
+async def test_the_list_has_the_keys_that_programs_rely_on(capsys: Captured) -> None:
+    async with queued() as directory:
+        assert await run(directory, "queue", "list", "--json") == 0
+    first, second, held, active = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == {
+        "id": queue_id(1),
+        "sender": "a@example.com",
+        "recipient": "b@example.org",
+        "size": len(HEAD) + 5,
+        "arrived": "2026-11-18T11:06:40Z",
+        "state": "waiting",
+        "attempts": 3,
+        "next_attempt": "2026-11-18T11:11:40Z",
+        "site": "example.org",
+        "reason": EVIL,
+        "status": "4.7.1",
+        "host": "mx.example.org[192.0.2.1]:25",
+        "account": "user",
+        "expires": "2026-11-23T11:06:40Z",
+    }
+    assert (second["site"], second["reason"]) == ("relay-1:127.0.0.1:26", None)
+    assert (held["state"], held["sender"], held["next_attempt"]) == ("held", "", None)
+    assert (active["state"], active["next_attempt"]) == ("active", None)
+
+
+async def test_the_list_for_people_says_why_and_until_when(capsys: Captured) -> None:
+    async with queued() as directory:
+        assert await run(directory, "queue", "list") == 0
+    text = capsys.readouterr().out
+    assert f"{queue_id(1)} " in text
+    assert "waiting  a@example.com -> b@example.org" in text
+    assert "3 attempts, next " in text
+    assert ": 550 \\x1b[31mred\\x07\\nalert" in text
+    assert "held     <> -> d@example.org" in text
+    assert "not tried yet via relay-1:127.0.0.1:26" in text
+    assert text.endswith("4 recipients of 3 messages\nthe daemon is not running\n")
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("filters", "recipients"),
+    [
+        (["--to", "a@example.org"], []),
+        (["--to", "b@EXAMPLE.org"], ["b@example.org"]),
+        (["--from", "<>"], ["d@example.org"]),
+        (["--domain", "example.net"], ["c@example.net"]),
+        (["--state", "active"], ["e@example.org"]),
+        (["--state", "waiting", "--from", "a@example.com"], ["b@example.org", "c@example.net"]),
+        (["--older", "3650d"], ["e@example.org"]),
+    ],
+)
+async def test_filters_must_all_hold(capsys: Captured, filters: list[str], recipients: list[str]) -> None:
+    async with queued() as directory:
+        assert await listed(directory, capsys, *filters) == recipients
+
+
+async def test_an_empty_queue_is_called_empty(capsys: Captured) -> None:
+    with state_directory() as directory:
+        await fill(directory)
+        assert await run(directory, "queue", "list") == 0
+        assert capsys.readouterr().out == "the queue is empty\nthe daemon is not running\n"
+
+
+async def test_a_message_is_shown_with_all_its_recipients(capsys: Captured) -> None:
+    async with queued() as directory:
+        assert await run(directory, "queue", "show", queue_id(1).lower()) == 0
+        text = capsys.readouterr().out
+        assert await run(directory, "queue", "show", "--json", queue_id(1)) == 0
+        found = json.loads(capsys.readouterr().out)
+    assert f"id         {queue_id(1)}\nsender     a@example.com\n" in text
+    assert "recipient  b@example.org  [waiting]" in text
+    assert all(line.isprintable() for line in text.splitlines())
+    assert [one["recipient"] for one in found["recipients"]] == ["b@example.org", "c@example.net"]
+
+
+@pytest.mark.parametrize(
+    ("number", "body"), [(1, b"one\r\n"), (2, b".dot\r\n"), (3, b"\xff" * 300_000 + b"\r\n")]
+)
+async def test_a_message_is_printed_octet_by_octet(
+    capfdbinary: pytest.CaptureFixture[bytes], number: int, body: bytes
+) -> None:
+    async with queued() as directory:
+        assert await run(directory, "queue", "cat", queue_id(number)) == 0
+    assert capfdbinary.readouterr().out == HEAD + body
+
+
+@pytest.mark.parametrize("verb", ["show", "cat"])
+async def test_a_message_that_is_not_there_is_told(capsys: Captured, verb: str) -> None:
+    async with queued() as directory:
+        assert await run(directory, "queue", verb, queue_id(9)) == os.EX_NOINPUT
+    assert capsys.readouterr().err == f"postroad: {queue_id(9)}: not in the queue\n"
+
+
+async def test_the_status_without_a_daemon_counts_the_queue(capsys: Captured) -> None:
+    async with queued() as directory:
+        assert await run(directory, "status", "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert await run(directory, "status") == 0
+        assert capsys.readouterr().out.startswith("the daemon is not running\n")
+    assert found == {"running": False, "waiting": 2, "active": 1, "held": 1, "messages": 3}
+
+
+# --- with a daemon -----------------------------------------------------------------
+
+
+@asynccontextmanager
+async def served(control: RememberingControl) -> AsyncIterator[Path]:
+    with state_directory() as directory:
+        settings = LocalSettings("mail.example.com", 1000, hop_of)
+        door = LocalDoor(
+            directory / "postroad.sock", control, RememberingIntake(), EventHub(), StoppedClock(), settings
+        )
+        door.bind()
+        async with running(door):
+            yield directory
+
+
+class DatedControl(RememberingControl):
+    async def status(self) -> dict[str, object]:
+        return {
+            "since": NOW,
+            "waiting": 2,
+            "paused": [{"site": "mx\x07", "until": NOW + 60, "reason": "421"}],
+        }
+
+
+async def test_the_status_with_a_daemon_is_what_it_says(capsys: Captured) -> None:
+    async with served(DatedControl()) as directory:
+        assert await run(directory, "status", "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert await run(directory, "status") == 0
+        text = capsys.readouterr().out
+    assert found["running"] is True
+    assert found["since"] == "2026-11-18T11:06:40Z"
+    assert found["paused"][0]["until"] == "2026-11-18T11:07:40Z"
+    assert "site mx\\x07, until 2026-11-18T11:07:40Z, reason 421" in text
+
+
+@pytest.mark.parametrize("verb", ["retry", "hold", "release", "delete", "bounce"])
+async def test_a_change_is_asked_of_the_daemon_and_its_answer_shown(capsys: Captured, verb: str) -> None:
+    control = RememberingControl()
+    async with served(control) as directory:
+        assert await run(directory, "queue", verb, queue_id(1).lower(), queue_id(1)) == 0
+    assert control.asked == [(verb, QueueFilter(ids=(queue_id(1),)), os.getuid())]
+    assert capsys.readouterr().out == (
+        f"{queue_id(1)}  b@example.org\n{queue_id(1)}  c@example.org\n{verb}: 2 recipients\n"
+    )
+
+
+async def test_filters_and_all_reach_the_daemon(capsys: Captured) -> None:
+    control = RememberingControl()
+    async with served(control) as directory:
+        assert await run(directory, "queue", "hold", "--from", "<>", "--state", "waiting", "--json") == 0
+        assert await run(directory, "queue", "retry", "--all") == 0
+        assert await run(directory, "queue", "delete", "--all", "--yes") == 0
+    assert [asked[:2] for asked in control.asked] == [
+        ("hold", QueueFilter(sender="<>", state="waiting")),
+        ("retry", QueueFilter()),
+        ("delete", QueueFilter()),
+    ]
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert first == {"id": queue_id(1), "recipient": "b@example.org"}
+
+
+async def test_an_id_that_was_not_changed_is_told_with_66(capsys: Captured) -> None:
+    async with served(RememberingControl()) as directory:
+        assert await run(directory, "queue", "hold", queue_id(1), queue_id(7)) == os.EX_NOINPUT
+    assert capsys.readouterr().err.startswith(f"postroad: not changed: {queue_id(7)}: not in the queue")
+
+
+async def test_ids_come_from_stdin_and_none_is_not_all(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = RememberingControl()
+    async with served(control) as directory:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{queue_id(1)}  b@example.org\n\n"))
+        assert await run(directory, "queue", "delete", "-") == 0
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+        assert await run(directory, "queue", "delete", "-") == 0
+    assert [asked[1] for asked in control.asked] == [QueueFilter(ids=(queue_id(1),))]
+
+
+async def test_many_ids_are_asked_in_several_requests(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = RememberingControl()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(queue_id(n) for n in range(4001))))
+    async with served(control) as directory:
+        await run(directory, "queue", "hold", "-")
+    assert [len(asked[1].ids) for asked in control.asked] == [2000, 2000, 1]
+
+
+async def test_what_the_daemon_refuses_is_told(capsys: Captured) -> None:
+    control = RememberingControl()
+    control.refusal = "not \x1b today"
+    async with served(control) as directory:
+        assert await run(directory, "queue", "hold", queue_id(1)) == os.EX_DATAERR
+    assert capsys.readouterr().err == "postroad: not \\x1b today\n"
