@@ -291,7 +291,11 @@ class ScriptedTransport:
         try:
             host = self.hosts.get(name) or Host(down())
             facts = await self._establish(host, connection)
-            yield ScriptedSession(self, host, connection, facts)
+            session = ScriptedSession(self, host, connection, facts)
+            try:
+                yield session
+            finally:
+                session.close()
         finally:
             self.open[name] -= 1
             connection.closed = self.clock.now()
@@ -364,6 +368,11 @@ class ScriptedSession:
 
     async def wait_closed(self) -> None:
         await self._closed.wait()
+
+    def close(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self._closed.set()
 
     async def send(self, envelope: Envelope, stored: Stored, size: int, dotted: bool) -> Transaction:
         if self._idle_timer is not None:
