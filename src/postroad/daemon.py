@@ -94,46 +94,45 @@ class Daemon:
         self._stop.set()
 
     async def run(self) -> None:
-        parts = self._parts
+        base, engine = self._parts.base, self._parts.engine
         async with asyncio.TaskGroup() as ground:
-            ground.create_task(parts.spool.run())
-            ground.create_task(parts.queue.run())
-            ground.create_task(parts.ledger.run())
+            ground.create_task(base.spool.run())
+            ground.create_task(base.queue.run())
+            ground.create_task(engine.ledger.run())
             watch = ground.create_task(self._watch())
-            parts.spool.adopt(await parts.queue.live())
-            queued = await recover(parts.queue, parts.bounces, parts.clock, parts.events)
+            base.spool.adopt(await base.queue.live())
+            queued = await recover(base.queue, engine.bounces, base.clock, base.events)
             async with asyncio.TaskGroup() as movers:
-                movers.create_task(parts.sites.run())
-                movers.create_task(parts.scheduler.run())
-                movers.create_task(parts.bounces.run())
+                movers.create_task(engine.sites.run())
+                movers.create_task(engine.scheduler.run())
+                movers.create_task(engine.bounces.run())
                 await self._serve_doors(queued)
-                parts.scheduler.close()
-                parts.sites.close()
-                parts.bounces.close()
-            await parts.ledger.close()
-            counts = await parts.queue.counts()
-            self._events.emit(Stopped(counts["messages"]))
+                engine.scheduler.close()
+                engine.sites.close()
+                engine.bounces.close()
+            await engine.ledger.close()
+            self._events.emit(Stopped((await base.queue.counts())["messages"]))
             watch.cancel()
-            parts.queue.close()
-            parts.spool.close()
+            base.queue.close()
+            base.spool.close()
 
     async def _serve_doors(self, queued: int) -> None:
-        parts = self._parts
-        parts.local.bind()
-        parts.maildrop.prepare()
-        await parts.doors.start([sock for _, sock in passed_sockets()])
+        entrances = self._parts.entrances
+        entrances.local.bind()
+        entrances.maildrop.prepare()
+        await entrances.smtp.start([sock for _, sock in passed_sockets()])
         async with asyncio.TaskGroup() as doors:
-            doors.create_task(parts.local.run())
-            doors.create_task(parts.maildrop.run())
-            self._events.emit(Started(__version__, parts.doors.addresses, queued))
+            doors.create_task(entrances.local.run())
+            doors.create_task(entrances.maildrop.run())
+            self._events.emit(Started(__version__, entrances.smtp.addresses, queued))
             self._notifier.ready(f"{queued} messages queued")
             await self._stop.wait()
             self._events.emit(Stopping(self._why))
             self._notifier.stopping(self._why)
-            parts.doors.close()
-            parts.local.close()
-            parts.maildrop.close()
-            await parts.doors.wait_closed()
+            entrances.smtp.close()
+            entrances.local.close()
+            entrances.maildrop.close()
+            await entrances.smtp.wait_closed()
 
     async def _watch(self) -> None:
         """Feeds the service manager's watchdog; ends the daemon when a part could not go on."""
@@ -150,8 +149,8 @@ class Daemon:
         try:
             config = await asyncio.to_thread(load, path)
             loaded = material(config)
-            if self._parts.accounts is not None:
-                self._parts.accounts.reload()
+            if self._parts.entrances.accounts is not None:
+                self._parts.entrances.accounts.reload()
         except ConfigError as error:
             problems = tuple(str(problem) for problem in error.problems)
         except (OSError, *BAD_MATERIAL) as error:
@@ -168,17 +167,17 @@ class Daemon:
 
     def _take(self, config: Config, loaded: Material) -> None:
         """Nothing here waits or fails: the new values are in force together."""
-        parts, running = self._parts, self._parts.material
+        engine, entrances, running = self._parts.engine, self._parts.entrances, self._parts.material
         running.tls = loaded.tls
-        parts.packer.reload(loaded.signer, config.routes, config.retry)
-        parts.destinations.reload(loaded.ground, config.routes)
-        parts.scheduler.reload(config.retry)
-        parts.ledger.reload(config.retry)
-        parts.bounces.reload(config.retry)
-        parts.sites.reload(loaded.limits)
-        parts.intake.reload(loaded.admission, config.origin)
-        parts.local.settings = loaded.local
-        parts.maildrop.settings = loaded.maildrop
+        engine.packer.reload(loaded.signer, config.routes, config.retry)
+        engine.destinations.reload(loaded.ground, config.routes)
+        engine.scheduler.reload(config.retry)
+        engine.ledger.reload(config.retry)
+        engine.bounces.reload(config.retry)
+        engine.sites.reload(loaded.limits)
+        entrances.intake.reload(loaded.admission, config.origin)
+        entrances.local.settings = loaded.local
+        entrances.maildrop.settings = loaded.maildrop
         running.signer.close()
         running.signer = loaded.signer
         self._config = replace(config, **{name: getattr(self._config, name) for name in NEEDS_RESTART})

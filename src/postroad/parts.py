@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import ssl
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -34,6 +33,7 @@ from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.address import Address
 from postroad.mail.admission import AdmissionLimits
+from postroad.mail.message import Instant
 from postroad.mail.routing import DIRECT, hop_for
 from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
@@ -52,25 +52,48 @@ class Material:
     maildrop: MaildropSettings
 
 
-@dataclass(slots=True)
-class Parts:
-    """Everything that runs, in the order of its dependence."""
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What everything stands on: time, chance, names, the log, and where mail is durable."""
 
     clock: SystemClock
+    chance: random.Random
+    new_id: IdMaker
     events: EventHub
     spool: Segments
     queue: SqliteQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What moves mail."""
+
+    destinations: Destinations
     scheduler: Scheduler
     sites: Sites
-    destinations: Destinations
     ledger: Ledger
     packer: Packer
     bounces: Bounces
+
+
+@dataclass(frozen=True, slots=True)
+class Entrances:
+    """Where mail and operators come in."""
+
     intake: Intake
     accounts: PasswdAccounts | None
-    doors: Doors
+    smtp: Doors
     local: LocalDoor
     maildrop: MaildropDoor
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that runs, each layer built on the one before."""
+
+    base: Foundation
+    engine: Engine
+    entrances: Entrances
     material: Material
 
 
@@ -128,72 +151,98 @@ def _own_addresses(listeners: tuple[Listener, ...], port: int) -> frozenset[str]
 def build(config: Config, events: EventHub, fatal: Callable[[BaseException], None]) -> Parts:
     """All parts, connected. Raises what `material` raises, AccountsError, SpoolInUse, StorageBroken."""
     loaded = material(config)
-    clock = SystemClock()
-    chance = random.Random()  # seeded by the system
-    rules = default_rules()
     accounts = PasswdAccounts(config.submission.accounts) if config.submission.accounts else None
     config.state_directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-    spool = Segments(config.spool_path)
-    queue = SqliteQueue(config.index_path)
-    new_id = IdMaker(chance)
-    packer = Packer(spool, loaded.signer, config.routes, config.retry)
-    resolver = DnsResolver(config.dns.nameservers, config.dns.timeout, config.dns.max_in_flight)
-    destinations = Destinations(resolver, clock, rules, chance, loaded.ground, config.routes)
-    scheduler = Scheduler(destinations, queue, clock, events, chance, config.retry)
-    bounces_box: list[Bounces] = []
+    chance = random.Random()  # seeded by the system
+    base = Foundation(
+        clock=SystemClock(),
+        chance=chance,
+        new_id=IdMaker(chance),
+        events=events,
+        spool=Segments(config.spool_path),
+        queue=SqliteQueue(config.index_path),
+    )
+    engine = _engine(config, base, loaded)
+    return Parts(base, engine, _entrances(config, base, engine, loaded, accounts, fatal), loaded)
+
+
+def _engine(config: Config, base: Foundation, loaded: Material) -> Engine:
+    rules = default_rules()
+    dns = config.dns
+    destinations = Destinations(
+        DnsResolver(dns.nameservers, dns.timeout, dns.max_in_flight),
+        base.clock,
+        rules,
+        base.chance,
+        loaded.ground,
+        config.routes,
+    )
+    scheduler = Scheduler(destinations, base.queue, base.clock, base.events, base.chance, config.retry)
     ledger = Ledger(
-        queue,
-        spool,
-        clock,
-        events,
-        chance,
+        base.queue,
+        base.spool,
+        base.clock,
+        base.events,
+        base.chance,
         config.retry,
         due=scheduler.due,
-        finished=lambda finished: bounces_box[0].put(finished),
+        finished=lambda finished: bounces.put(finished),
     )
     sites = Sites(
         destinations=destinations,
-        queue=queue,
-        spool=spool,
+        queue=base.queue,
+        spool=base.spool,
         transport=SmtpTransport(config.hostname, config.delivery.ca_file),
         ledger=ledger,
-        clock=clock,
-        events=events,
+        clock=base.clock,
+        events=base.events,
         rules=rules,
-        chance=chance,
+        chance=base.chance,
         limits=loaded.limits,
         max_connections=config.delivery.max_connections,
         due=scheduler.due,
     )
     scheduler.connect(sites, ledger)
+    packer = Packer(base.spool, loaded.signer, config.routes, config.retry)
     bounces = Bounces(
         packer=packer,
-        queue=queue,
-        spool=spool,
+        queue=base.queue,
+        spool=base.spool,
         ledger=ledger,
         scheduler=scheduler,
-        clock=clock,
-        events=events,
-        new_id=new_id,
-        chance=chance,
+        clock=base.clock,
+        events=base.events,
+        new_id=base.new_id,
+        chance=base.chance,
         hostname=config.hostname,
         retry=config.retry,
     )
-    bounces_box.append(bounces)
+    return Engine(destinations, scheduler, sites, ledger, packer, bounces)
+
+
+def _entrances(
+    config: Config,
+    base: Foundation,
+    engine: Engine,
+    loaded: Material,
+    accounts: PasswdAccounts | None,
+    fatal: Callable[[BaseException], None],
+) -> Entrances:
+    clock, events, queue, new_id = base.clock, base.events, base.queue, base.new_id
     intake = Intake(
         hostname=config.hostname,
         origin=config.origin,
         limits=loaded.admission,
-        packer=packer,
-        spool=spool,
+        packer=engine.packer,
+        spool=base.spool,
         queue=queue,
-        scheduler=scheduler,
+        scheduler=engine.scheduler,
         clock=clock,
         events=events,
         new_id=new_id,
         fatal=fatal,
     )
-    doors = Doors(
+    smtp = Doors(
         config.listeners,
         config.submission,
         hostname=config.hostname,
@@ -202,34 +251,33 @@ def build(config: Config, events: EventHub, fatal: Callable[[BaseException], Non
         accounts=accounts,
         events=events,
         clock=clock,
-        spool=spool,
+        spool=base.spool,
         new_id=new_id,
     )
-    started = time.time()
+    control = QueueControl(
+        queue=queue,
+        spool=base.spool,
+        scheduler=engine.scheduler,
+        sites=engine.sites,
+        bounces=engine.bounces,
+        clock=clock,
+        events=events,
+        facts=_facts(config, smtp, clock.now()),
+    )
+    local = LocalDoor(config.socket_path, control, intake, events, clock, loaded.local)
+    maildrop = MaildropDoor(config.maildrop_path, intake, queue, new_id, clock, events, loaded.maildrop)
+    return Entrances(intake, accounts, smtp, local, maildrop)
 
+
+def _facts(config: Config, smtp: Doors, since: Instant) -> Callable[[], dict[str, object]]:
     def facts() -> dict[str, object]:
         return {
             "running": True,
             "version": __version__,
             "hostname": config.hostname,
-            "listeners": list(doors.addresses),
-            "since": started,
-            "sessions": doors.sessions,
+            "listeners": list(smtp.addresses),
+            "since": since,
+            "sessions": smtp.sessions,
         }
 
-    control = QueueControl(
-        queue=queue,
-        spool=spool,
-        scheduler=scheduler,
-        sites=sites,
-        bounces=bounces,
-        clock=clock,
-        events=events,
-        facts=facts,
-    )
-    local = LocalDoor(config.socket_path, control, intake, events, clock, loaded.local)
-    maildrop = MaildropDoor(config.maildrop_path, intake, queue, new_id, clock, events, loaded.maildrop)
-    return Parts(
-        clock, events, spool, queue, scheduler, sites, destinations, ledger, packer,
-        bounces, intake, accounts, doors, local, maildrop, loaded,
-    )  # fmt: skip
+    return facts
