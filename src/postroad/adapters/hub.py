@@ -1,7 +1,7 @@
 """Events fan out: to sinks that see all, and to followers who see one message.
 
 A sink is another `Events` (the journal). A follower has a bounded queue: who reads
-too slowly loses events and is told how many, and nobody ever waits for a follower.
+too slowly loses the oldest (`lost` counts them), and nobody ever waits for a follower.
 """
 
 from __future__ import annotations
