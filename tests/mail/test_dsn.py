@@ -324,6 +324,11 @@ def test_internationalised_mail_is_reported_in_its_own_types() -> None:
     assert found.top["Subject"] == "Undelivered mail: 1 recipient"
 
 
+def test_a_broken_original_recipient_makes_no_report_internationalised() -> None:
+    found = composed(recipient(orcpt="j\u00f6rg"), message=message(smtputf8=True))
+    assert found.groups[0]["Original-Recipient"] == "unknown; j\\x{F6}rg"
+
+
 def test_internationalised_headers_alone_have_their_own_type_too() -> None:
     head = HEAD.replace(b"hello", "gr\u00fc\u00dfe".encode())
     assert composed(message=message(smtputf8=True), head=head, body=None).types[1:] == [
@@ -380,7 +385,14 @@ def test_a_long_reply_stays_within_the_length_of_lines() -> None:
     content = compose(notice(recipient(outcome=outcome)))
     assert isinstance(content.body, bytes)
     assert max(map(len, content.body.split(b"\r\n"))) <= 998
-    assert len(content.body) < 30_000
+    assert len(content.body) < 20_000
+
+
+def test_a_thousand_long_replies_stay_a_letter() -> None:
+    outcome = replace(UNKNOWN, text="t" * 4000, reply=Reply(550, ("x" * 4000,) * 100))
+    content = compose(notice(*(recipient(n, outcome) for n in range(1000))))
+    assert content.size < 2_000_000
+    assert len(read(content).groups) == 1000
 
 
 def test_the_head_is_one_a_receiver_splits_where_we_did() -> None:

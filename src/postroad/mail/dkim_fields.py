@@ -65,9 +65,12 @@ def select(head: bytes) -> Selection:
             instances.setdefault(field.name, []).append(field.raw)
     names: list[bytes] = []
     signed: list[bytes] = []
-    for name in (*GUARDED, *(name for name in COVERED if name in instances)):
-        found = instances.get(name, [])
-        names += [name] * (len(found) + (name in GUARDED))
+    for name in GUARDED:
+        found = instances.pop(name, [])
+        names += [name] * (len(found) + 1)
+        signed += [relaxed_header(raw) for raw in reversed(found)]
+    for name, found in instances.items():
+        names += [name] * len(found)
         signed += [relaxed_header(raw) for raw in reversed(found)]
     return Selection(tuple(names), b"".join(signed))
 

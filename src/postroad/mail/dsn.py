@@ -100,7 +100,7 @@ def _recipient_fields(notice: Notice, recipient: Recipient) -> Iterator[str]:
     if outcome is not None and (host := _host(outcome)):
         yield f"Remote-MTA: dns; {host}"
     if outcome is not None and outcome.reply is not None:
-        yield f"Diagnostic-Code: smtp; {_folded(escape(str(outcome.reply)))}"
+        yield f"Diagnostic-Code: smtp; {_folded(escape(str(outcome.reply)[: notice.quote_limit].strip()))}"
     if recipient.last_attempt_at is not None:
         yield f"Last-Attempt-Date: {rfc5322_date(recipient.last_attempt_at)}"
     yield f"Final-Log-Id: {notice.message.id}"

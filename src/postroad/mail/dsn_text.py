@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
 
 from postroad.mail.headers import rfc5322_date, value
 from postroad.mail.message import Instant, Recipient
 from postroad.mail.notice import Notice, Report
 from postroad.mail.outcome import Outcome, Reason
+from postroad.mail.reply import Reply
 
 _UNFIT = re.compile(r"[^ -~]")
 _UNFIT_OR_BACKSLASH = re.compile(r"[^ -\[\]-~]")
-_LONGEST_REPLY = 4096
 _MOST_REPLY_LINES = 30
 
 _SUBJECTS = {
@@ -77,7 +76,7 @@ def explanation(notice: Notice) -> str:
     parts = [f"This is the mail system at {notice.hostname}.", _wrapped(about)]
     if report is Report.DELAYED:
         parts.append(_wrapped(_patience(notice.until)))
-    parts += [_about(report, recipient) for recipient in notice.recipients]
+    parts += [_about(notice, recipient) for recipient in notice.recipients]
     parts.append(f"Our reference for your message is {message.id}.")
     return "\n\n".join(parts) + "\n"
 
@@ -95,28 +94,35 @@ def _patience(until: Instant | None) -> str:
     return f"You need not send it again: it will be tried{end}. You will be told if that fails."
 
 
-def _about(report: Report, recipient: Recipient) -> str:
+def _about(notice: Notice, recipient: Recipient) -> str:
     lines = [f"  <{recipient.address}>"]
     if recipient.last is not None:
-        lines += _reason(report, recipient.last)
+        lines += _reason(notice, recipient.last)
     return "\n".join(lines)
 
 
-def _reason(report: Report, outcome: Outcome) -> list[str]:
-    lines = [_wrapped(escape(outcome.text[:_LONGEST_REPLY]), "    ")] if outcome.text else []
-    if outcome.reply is not None and report is not Report.RELAYED:
+def _reason(notice: Notice, outcome: Outcome) -> list[str]:
+    limit = notice.quote_limit
+    lines = [_wrapped(escape(outcome.text[:limit]), "    ")] if outcome.text else []
+    if outcome.reply is not None and notice.report is not Report.RELAYED:
         host = escape(outcome.host or "the next server")
         lines.append(_wrapped(f"In the words of {host}:", "    "))
-        lines += _quoted(str(outcome.reply.code), outcome.reply.enhanced, outcome.reply.lines)
-    if report is Report.FAILED:
+        lines += _quoted(outcome.reply, limit)
+    if notice.report is Report.FAILED:
         lines.append(_wrapped(_ADVICE.get(outcome.reason, _OTHERWISE), "    "))
     return lines
 
 
-def _quoted(code: str, enhanced: str | None, lines: Sequence[str]) -> list[str]:
-    prefix = f"{code} {enhanced} " if enhanced else f"{code} "
-    shown = [_wrapped(escape((prefix + line)[:_LONGEST_REPLY].strip()), "    > ") for line in lines or ("",)]
-    return shown[:_MOST_REPLY_LINES]
+def _quoted(reply: Reply, limit: int) -> list[str]:
+    """The reply line by line as it was sent, at most `limit` characters and some lines of it."""
+    prefix = f"{reply.code} {reply.enhanced} " if reply.enhanced else f"{reply.code} "
+    shown = []
+    for line in (reply.lines or ("",))[:_MOST_REPLY_LINES]:
+        shown.append(_wrapped(escape((prefix + line)[:limit].strip()), "    > "))
+        limit -= len(prefix + line)
+        if limit <= 0:
+            break
+    return shown
 
 
 def _wrapped(text: str, indent: str = "") -> str:

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from postroad.mail.message import Instant, Message, Notify, Recipient, Ret
 
+# What all recipients' replies may take together in a report, each at least and at most.
+_QUOTED, _QUOTED_LEAST, _QUOTED_MOST = 200_000, 300, 4096
 # A larger message comes back as its header alone: the sender has the rest.
 FULL_LIMIT = 50_000
 
@@ -41,6 +43,11 @@ class Notice:
     boundary: str
     until: Instant | None = None
     full_limit: int = FULL_LIMIT
+
+    @property
+    def quote_limit(self) -> int:
+        """How many characters of one recipient's reply are quoted: a thousand hostile ones stay a letter."""
+        return min(_QUOTED_MOST, max(_QUOTED_LEAST, _QUOTED // max(1, len(self.recipients))))
 
 
 def wants_failure(notify: Notify | None) -> bool:
