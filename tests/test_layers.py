@@ -29,7 +29,8 @@ ALLOWED = {
     # Of the ports the values alone: what the reader of the index is asked with and answers.
     "cli": {"mail", "ports", "config", "adapters", "daemon", "demo"},
     "demo": {"adapters.accounts"},
-    "daemon": {"mail", "ports", "engine", "config", "adapters"},
+    "parts": {"mail", "ports", "engine", "config", "adapters"},
+    "daemon": {"mail", "ports", "engine", "config", "adapters", "parts"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }
@@ -41,6 +42,7 @@ LIBRARIES = {
     "engine": set[str](),
     "config": {"msgspec", "idna"},
     "demo": {"aiosmtpd", "cryptography", "dkim"},
+    "parts": set[str](),
     "daemon": {"uvloop"},
 }
 # An adapter may be several files: those whose names begin so, the longest match first.

@@ -33,13 +33,12 @@ alias_maps =
 alias_database =
 local_recipient_maps =
 smtpd_relay_restrictions = reject_unauth_destination
-smtpd_recipient_restrictions = {restrictions}
 smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
 smtpd_error_sleep_time = 0
 virtual_mailbox_domains = {domains}
 virtual_mailbox_base = {top}/mail
-virtual_mailbox_maps = static:box/
+virtual_mailbox_maps = {mailboxes}
 virtual_mailbox_limit = 0
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
@@ -78,12 +77,13 @@ class Postfix:
     as Postfix itself does. It is ended through its own master process alone.
     """
 
-    def __init__(self, domains: str = "postfix.example", restrictions: str = "permit_mynetworks") -> None:
+    def __init__(self, domains: str = "postfix.example", mailboxes: str = "static:box/") -> None:
+        """`mailboxes`: a lookup table of Postfix; addresses that it does not know are refused."""
         self._master = require("postfix")
         self._daemons = require_daemons()
         self.port = free_port()
         self._domains = domains
-        self._restrictions = restrictions
+        self._mailboxes = mailboxes
         self._top = Path(tempfile.mkdtemp(prefix="postroad-postfix-"))
         self._process: asyncio.subprocess.Process | None = None
 
@@ -120,7 +120,7 @@ class Postfix:
             top=self._top,
             daemons=self._daemons,
             domains=self._domains,
-            restrictions=self._restrictions,
+            mailboxes=self._mailboxes,
             uid=os.geteuid() or 65534,
             gid=os.getegid() or 65534,
         )
@@ -231,10 +231,13 @@ async def smtp_source(
     sessions: int = 10,
     length: int = 1000,
 ) -> None:
-    """Postfix's load generator: `count` messages over `sessions` connections at once."""
+    """Postfix's load generator: `count` messages over `sessions` connections at once.
+
+    Each goes to a recipient of its own: a number stands before `recipient`.
+    """
     await run(
         require("smtp-source", "postfix"),
-        *("-s", str(sessions), "-m", str(count), "-l", str(length)),
+        *("-N", "-s", str(sessions), "-m", str(count), "-l", str(length)),
         *("-f", sender, "-t", recipient, "-d", f"inet:127.0.0.1:{port}"),
         timeout=120,
     )

@@ -31,7 +31,7 @@ async def running() -> AsyncIterator[tuple[Daemon, Site]]:
     """A daemon that takes at most 100 KiB, and one site that accepts."""
     async with World([Site("harbour.example")]) as world:
         site = world["harbour.example"]
-        settings = {"submission": {"max_message_size": "100KiB"}}
+        settings = {"submission": {"max_message_size": "100KiB", "max_header_size": "50KiB"}}
         async with Daemon({"harbour.example": site.port}, settings) as daemon:
             yield daemon, site
 
@@ -166,7 +166,7 @@ async def test_a_port_that_is_taken_ends_it_with_the_address_in_the_text() -> No
 async def test_a_bounce_for_a_message_with_8_bit_headers_can_still_be_parsed() -> None:
     async with World([Site("home.example")]) as world:
         async with receiver(
-            b"220 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"550 5.7.1 n\xc3\xb6\x1b[2J\r\n"
+            b"220 ok\r\n", b"250-ok\r\n250 8BITMIME\r\n", b"250 ok\r\n", b"550 5.7.1 n\xc3\xb6\x1b[2J\r\n"
         ) as port:
             async with Daemon({"home.example": world["home.example"].port, "no.example": port}) as daemon:
                 letter = b"From: <anna@home.example>\r\nSubject: caf\xe9\r\n\r\nx\r\n"

@@ -13,7 +13,9 @@ from tests.support.submitting import Client
 # What a submission server adds on top (RFC 6409 8, RFC 5321 4.4), and what it must not pass on.
 ADDED = {b"received", b"date", b"message-id", b"from"}
 DROPPED = {b"bcc", b"resent-bcc", b"return-path", b"content-length"}
-FIELD = re.compile(rb"\r\n(?![ \t])")
+LINE = re.compile(rb"[^\n]*\n|[^\n]+")
+HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]+\S")
+FIELD = re.compile(rb"(?<=\n)(?![ \t])")
 # From without a domain: the daemon completes it.
 COMPLETED = {b"From: foo\r\n": b"From: foo@mail.sender.example\r\n"}
 
@@ -23,13 +25,21 @@ def name(field: bytes) -> bytes:
 
 
 def kept(octets: bytes) -> bytes:
-    """What of a message must arrive unchanged, as the end of what arrives."""
-    head, gap, body = octets.partition(b"\r\n\r\n")
-    head = b"\r\n".join(field for field in FIELD.split(head) if name(field) not in DROPPED)
+    """What of a message must arrive unchanged, as the end of what arrives.
+
+    A first line of an mbox file is no part of it; a header without the empty line
+    that ends it gets one where the first line stands that is no field.
+    """
+    lines = LINE.findall(octets)
+    if lines[0].startswith(b"From "):
+        del lines[0]
+    body = next((n for n, line in enumerate(lines) if not HEADER_LINE.match(line)), len(lines))
+    head = b"".join(field for field in FIELD.split(b"".join(lines[:body])) if name(field) not in DROPPED)
     for short, whole in COMPLETED.items():
         head = head.replace(short, whole, 1) if head.startswith(short) else head
-    whole_message = head + gap + body
-    return whole_message if whole_message.endswith(b"\r\n") else whole_message + b"\r\n"
+    gap = b"" if lines[body : body + 1] == [b"\r\n"] else b"\r\n"
+    message = head + gap + b"".join(lines[body:])
+    return message if message.endswith(b"\r\n") else message + b"\r\n"
 
 
 def hand_in_all(port: int, corpus: dict[str, bytes]) -> dict[str, str]:

@@ -73,8 +73,8 @@ async def interrupt(directory: str) -> None:
         start_new_session=True,
     )
     assert process.stdout is not None
-    while b"accepted as" not in await process.stdout.readline():
-        assert process.returncode is None
+    while b"accepted as" not in (line := await process.stdout.readline()):
+        assert line, "it ended early"
     children = children_of(process.pid)
     assert children
     process.send_signal(signal.SIGINT)

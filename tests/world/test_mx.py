@@ -122,6 +122,9 @@ async def test_mail_waits_while_dns_cannot_answer(stage: Stage) -> None:
     (row,) = await stage.daemon.queue()
     assert (row["id"], row["state"]) == (id, "waiting")
     assert stage.daemon.events("notified") == []
+    # A failure is remembered for half a minute, but not beyond the process.
     stage.dns.servfail.clear()
+    assert await stage.daemon.process.stop() == 0
+    await stage.daemon.restart()
     await stage.daemon.event("tried", status="sent", id=id)
     assert stage.reached == {"mx1.example": 1}
