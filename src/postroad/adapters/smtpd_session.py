@@ -234,6 +234,8 @@ class Session(SmtpStream):
     # --- telling ---
 
     def _refused(self, stage: str, reply: Reply, *, sender: str = "", recipient: str = "") -> None:
+        if not sender and self._mail is not None and self._mail.sender is not None:
+            sender = str(self._mail.sender)
         self._world.events.emit(Refused(self._peer(), stage, sender, recipient, str(reply)))
 
     def _report(self, error: Exception) -> None:

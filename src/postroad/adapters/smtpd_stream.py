@@ -106,11 +106,9 @@ class SmtpStream(SMTP):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, hostname: str) -> None:
+        self._reader = asyncio.StreamReader(limit=BUFFER, loop=loop)
         asyncio.StreamReaderProtocol.__init__(
-            self,
-            asyncio.StreamReader(limit=BUFFER, loop=loop),
-            client_connected_cb=self._cb_client_connected,
-            loop=loop,
+            self, self._reader, client_connected_cb=self._cb_client_connected, loop=loop
         )
         self.loop = loop
         self.hostname = hostname
