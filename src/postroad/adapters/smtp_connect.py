@@ -1,34 +1,23 @@
-"""How an SMTP session comes about: connect, greeting, EHLO, STARTTLS, AUTH, by aiosmtplib.
-
-aiosmtplib drops what arrives unasked, takes any number for a code and tells a
-lost connection before the greeting from no other. So its protocol runs under
-watch: every octet also passes our own parser, whose replies are the ones
-judged, and what was not asked for ends the connection (RFC 3207 6: octets injected
-before TLS must not be believed after it).
-"""
+"""How an SMTP session comes about: connect, greeting, EHLO, STARTTLS, AUTH, each step over aiosmtplib."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import cast
 
-from aiosmtplib import SMTPException
 from aiosmtplib.auth import auth_crammd5_verify, auth_login_encode, auth_plain_encode
 from aiosmtplib.esmtp import parse_esmtp_extensions
-from aiosmtplib.protocol import SMTPProtocol
 
 from postroad.adapters.smtp_session import Timeouts
+from postroad.adapters.smtp_watched import Watched, agreed, at, leave, trouble
 from postroad.mail.message import TlsFacts
 from postroad.mail.outcome import Fault, Stage, Trouble
-from postroad.mail.reply import Reply, ReplyParser, printable
+from postroad.mail.reply import Reply, printable
 from postroad.mail.routing import Endpoint, Route
 from postroad.mail.tls import Requirement, TlsLevel
 from postroad.ports import Capabilities, ConnectFailed
@@ -95,60 +84,6 @@ class TlsContexts:
         return context
 
 
-class Watched(SMTPProtocol):
-    """aiosmtplib's protocol, with every reply parsed by our rules and counted against what was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(asyncio.get_running_loop())
-        self.violation: str | None = None
-        self._parser = ReplyParser()
-        self._heard: list[Reply] = []
-        self._asked = 1
-
-    def data_received(self, data: bytes) -> None:
-        self._heard += self._parser.feed(data)
-        if self._parser.violation is not None:
-            self.violation = self._parser.violation.text
-        elif len(self._heard) + self._parser.pending > self._asked:
-            self.violation = "the peer spoke before it was asked"
-        if self.violation is None:
-            super().data_received(data)
-        else:
-            self.abort()
-
-    @property
-    def secured(self) -> bool:
-        """Whether the peer agreed to begin the TLS handshake."""
-        return len(self._heard) == self._asked and self._heard[-1].code == 220
-
-    @property
-    def carrier(self) -> asyncio.Transport:
-        return cast(asyncio.Transport, self.transport)
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            self.carrier.abort()
-
-    async def greeting(self, timeout: float) -> Reply:
-        await self.read_response(timeout)
-        return self._heard[-1]
-
-    async def ask(self, *words: bytes, timeout: float) -> Reply:
-        self._asked += 1
-        await self.execute_command(*words, timeout=timeout)
-        return self._heard[-1]
-
-    async def secure(self, context: ssl.SSLContext, name: str, timeout: float) -> None:
-        """STARTTLS and the handshake. Raises ConnectFailed when the peer's reply is not 220."""
-        self._asked += 1
-        try:
-            await self.start_tls(context, server_hostname=name, timeout=timeout)
-        except SMTPException:
-            if len(self._heard) == self._asked and not self.secured and self.violation is None:
-                raise _judged(self._heard[-1], Stage.STARTTLS) from None
-            raise
-
-
 @dataclass(frozen=True, slots=True)
 class Established:
     """A session ready for transactions, its transport still with aiosmtplib's protocol."""
@@ -175,7 +110,7 @@ class Connector:
         try:
             return await self._converse(watched, endpoint, tls.level, route, plaintext)
         except BaseException as error:
-            _leave(watched, error)
+            leave(watched, error)
             raise
 
     async def _connect(self, endpoint: Endpoint) -> Watched:
@@ -200,8 +135,8 @@ class Connector:
     async def _converse(
         self, watched: Watched, endpoint: Endpoint, level: TlsLevel, route: Route | None, plaintext: bool
     ) -> Established:
-        with _at(Stage.GREETING, watched):
-            _agreed(await watched.greeting(self.timeouts.greeting), Stage.GREETING)
+        with at(Stage.GREETING, watched):
+            agreed(await watched.greeting(self.timeouts.greeting), Stage.GREETING)
         offered = await self._hello(watched)
         facts = None
         if _wants_tls(level, offered, plaintext):
@@ -214,16 +149,16 @@ class Connector:
     async def _hello(self, watched: Watched) -> Offer:
         """EHLO, or HELO where the peer does not know EHLO (RFC 5321 3.2)."""
         name, seconds = self.hostname.encode("ascii"), self.timeouts.ehlo
-        with _at(Stage.EHLO, watched):
+        with at(Stage.EHLO, watched):
             reply = await watched.ask(b"EHLO", name, timeout=seconds)
             if reply.code not in _HELO_INSTEAD:
-                return offer(_agreed(reply, Stage.EHLO))
-            _agreed(await watched.ask(b"HELO", name, timeout=seconds), Stage.EHLO)
+                return offer(agreed(reply, Stage.EHLO))
+            agreed(await watched.ask(b"HELO", name, timeout=seconds), Stage.EHLO)
         return Offer(Capabilities())
 
     async def _secure(self, watched: Watched, endpoint: Endpoint, level: TlsLevel) -> TlsFacts:
         context = self.contexts.at(level)
-        with _at(Stage.STARTTLS, watched):
+        with at(Stage.STARTTLS, watched):
             await watched.secure(context, _certificate_name(endpoint), self.timeouts.starttls)
         tls: ssl.SSLObject = watched.carrier.get_extra_info("ssl_object")
         cipher = tls.cipher()
@@ -241,11 +176,11 @@ class Connector:
         """A password never crosses a network in clear, whatever the configuration says."""
         private = level is TlsLevel.NONE and ip_address(endpoint.address).is_loopback
         if not (secured or private):
-            raise _trouble(Stage.AUTH, Fault.NO_AUTH, "credentials are not sent without TLS")
+            raise trouble(Stage.AUTH, Fault.NO_AUTH, "credentials are not sent without TLS")
         username, password = route.username or "", route.password or ""
-        with _at(Stage.AUTH, watched):
+        with at(Stage.AUTH, watched):
             reply = await _log_in(watched, offered.auth, username, password, self.timeouts.auth)
-            _agreed(reply, Stage.AUTH)
+            agreed(reply, Stage.AUTH)
 
 
 async def _log_in(
@@ -265,14 +200,14 @@ async def _log_in(
             return reply
         return await watched.ask(auth_crammd5_verify(username, password, reply.text), timeout=seconds)
     offered = printable(" ".join(mechanisms))[:100] or "nothing"
-    raise _trouble(Stage.AUTH, Fault.NO_AUTH, f"no known AUTH mechanism; the receiver offers {offered}")
+    raise trouble(Stage.AUTH, Fault.NO_AUTH, f"no known AUTH mechanism; the receiver offers {offered}")
 
 
 def _wants_tls(level: TlsLevel, offered: Offer, plaintext: bool) -> bool:
     if level is TlsLevel.NONE or (level is TlsLevel.OPPORTUNISTIC and (plaintext or not offered.starttls)):
         return False
     if not offered.starttls:
-        raise _trouble(Stage.STARTTLS, Fault.TLS_MISSING, "TLS is required; the receiver does not offer it")
+        raise trouble(Stage.STARTTLS, Fault.TLS_MISSING, "TLS is required; the receiver does not offer it")
     return True
 
 
@@ -280,23 +215,6 @@ def _certificate_name(endpoint: Endpoint) -> str:
     """What SNI says and the certificate must name; an IP address where the host is one."""
     name = endpoint.host.removesuffix(".")
     return name.strip("[]").removeprefix("IPv6:") or endpoint.address
-
-
-def _agreed(reply: Reply, stage: Stage) -> Reply:
-    if reply.kind != 2:
-        raise _judged(reply, stage)
-    return reply
-
-
-def _judged(reply: Reply, stage: Stage) -> ConnectFailed:
-    """A refusal as the reply that it is; a 2xx or 3xx that cannot stand here as trouble."""
-    if reply.kind >= 4:
-        return ConnectFailed(reply, stage)
-    return _trouble(stage, Fault.PROTOCOL, f"reply out of place: {reply}"[:300])
-
-
-def _trouble(stage: Stage, fault: Fault, text: str) -> ConnectFailed:
-    return ConnectFailed(Trouble(stage, fault, text), stage)
 
 
 def _unconnected(error: OSError) -> tuple[Fault, str]:
@@ -308,42 +226,3 @@ def _unconnected(error: OSError) -> tuple[Fault, str]:
         return Fault.LOST, "connection reset"
     fault = Fault.INTERNAL if error.errno in _OUT_OF_DESCRIPTORS else Fault.UNREACHABLE
     return fault, printable(error.strerror or type(error).__name__)[:200]
-
-
-@contextmanager
-def _at(stage: Stage, watched: Watched) -> Iterator[None]:
-    """What goes wrong inside, without being a reply, is trouble of this stage."""
-    try:
-        yield
-    except (SMTPException, OSError, ValueError) as error:
-        if watched.violation is not None:
-            raise _trouble(stage, Fault.PROTOCOL, watched.violation) from None
-        if stage is Stage.STARTTLS and watched.secured:
-            raise _trouble(stage, Fault.TLS, f"TLS handshake failed: {_tls_reason(error)}") from None
-        if isinstance(error, TimeoutError):
-            raise _trouble(stage, Fault.TIMEOUT, "no reply in time") from None
-        if isinstance(error, OSError):
-            raise _trouble(stage, Fault.LOST, "connection lost") from None
-        raise _trouble(stage, Fault.PROTOCOL, printable(str(error))[:200]) from None
-
-
-def _tls_reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return printable(error.verify_message)[:200]
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return printable(error.reason)[:200]
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return "connection lost" if isinstance(error, ConnectionError) else type(error).__name__
-
-
-def _leave(watched: Watched, error: BaseException) -> None:
-    """QUIT where the peer still listens: after a refusal, or when we found nothing to use."""
-    if watched.transport is None:
-        return
-    what = error.what if isinstance(error, ConnectFailed) else None
-    if isinstance(what, Reply) or (what is not None and what.fault in (Fault.TLS_MISSING, Fault.NO_AUTH)):
-        watched.carrier.write(b"QUIT\r\n")
-        watched.carrier.close()
-    else:
-        watched.abort()
