@@ -148,9 +148,7 @@ class Daemon:
         self._notifier.reloading()
         try:
             config = await asyncio.to_thread(load, path)
-            loaded = material(config)
-            if self._parts.entrances.accounts is not None:
-                self._parts.entrances.accounts.reload()
+            loaded = self._load(config)
         except ConfigError as error:
             problems = tuple(str(problem) for problem in error.problems)
         except (OSError, *BAD_MATERIAL) as error:
@@ -164,6 +162,16 @@ class Daemon:
             return
         self._events.emit(Reloaded(str(path), problems))
         self._notifier.ready(f"reload failed, the old configuration stays: {problems[0]}")
+
+    def _load(self, config: Config) -> Material:
+        loaded = material(config)
+        try:
+            if self._parts.entrances.accounts is not None:
+                self._parts.entrances.accounts.reload()
+        except AccountsError:
+            loaded.signer.close()
+            raise
+        return loaded
 
     def _take(self, config: Config, loaded: Material) -> None:
         """Nothing here waits or fails: the new values are in force together."""

@@ -236,8 +236,8 @@ class Queue(Protocol):
     async def restart(self, now: Instant) -> tuple[int, int, int]:
         """At start: every claim is void (ACTIVE -> WAITING). Messages, recipients, claims voided.
 
-        A first attempt that was cut off is due `now`, any other at the time its claim
-        foresaw: a message that kills the daemon does not do so in a tight loop.
+        An attempt that was cut off is due `now`, from the fourth on at the time its
+        claim foresaw: a message that kills the daemon does not do so in a tight loop.
         """
         ...
 

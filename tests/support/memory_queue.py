@@ -92,7 +92,7 @@ class MemoryQueue:
     async def restart(self, now: Instant) -> tuple[int, int, int]:
         claimed = [row for row in self.rows.values() if row.state is State.ACTIVE]
         for row in claimed:
-            due = row.due if row.attempts > 1 else min(row.due, now)
+            due = row.due if row.attempts > 3 else min(row.due, now)
             self._store(replace(row, state=State.WAITING, due=due))
         recipients = sum(row.state.is_open for row in self.rows.values())
         return len(self.messages), recipients, len(claimed)

@@ -136,7 +136,7 @@ UPDATE recipient SET due = ?4, last = ?5 WHERE (message, n) IN (
     ORDER BY due LIMIT ?6)
 
 -- name: void_claims
-UPDATE recipient SET state = 0, due = iif(attempts > 1, due, min(due, ?)) WHERE state = 1
+UPDATE recipient SET state = 0, due = iif(attempts > 3, due, min(due, ?)) WHERE state = 1
 
 
 -- --- outcomes ---

@@ -33,7 +33,7 @@ READY_MOST = 256
 READY_LOW = 16
 SLICE = 64
 # What a claim says of the next try, in case the process dies in the middle.
-PESSIMISTIC = 300.0
+PESSIMISTIC = 60.0
 FULL_DISK_WAIT = 5.0
 _GREY = frozenset({Reason.GREYLIST, Reason.MAYBE_GREYLIST})
 
