@@ -414,3 +414,32 @@ def test_nothing_is_delivered_but_by_2xx_after_the_final_dot(
     if result.trouble is not None:
         assert exchange.done
         assert not exchange.in_step
+
+
+refusals = st.sampled_from([250, 250, 251, 450, 550])
+
+
+@given(refusals, st.lists(refusals, min_size=1, max_size=4), st.sampled_from([354, 354, 451, 554]), refusals)
+def test_pipelining_changes_the_round_trips_and_not_who_receives(
+    mail: int, rcpts: list[int], data: int, dot: int
+) -> None:
+    received = []
+    for offered in (ALL, ONE_BY_ONE):
+        exchange = Exchange(envelope(*"bcde"[: len(rcpts)]), offered, 10)
+        play_to_the_end(exchange, mail, rcpts, data, dot)
+        result = exchange.result
+        delivered = result.dot is not None and result.dot.kind == 2
+        received.append([delivered and reply is not None and reply.kind == 2 for reply in result.rcpts])
+        assert exchange.done
+        assert exchange.in_step
+    assert received[0] == received[1]
+
+
+def play_to_the_end(exchange: Exchange, mail: int, rcpts: list[int], data: int, dot: int) -> None:
+    exchange.begin()
+    for code in (mail, *rcpts, data, dot):
+        if exchange.done:
+            return
+        exchange.receive(Reply(code))
+        if exchange.content_due:
+            exchange.dot_sent()

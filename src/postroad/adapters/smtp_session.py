@@ -83,6 +83,7 @@ class SmtpSession(asyncio.Protocol):
         self._needs_reset = False
         self._ended = asyncio.Event()
         self._why_ended = "the session has ended"
+        self._wait = 0.0
         self._deadline = inf
         self._latest = inf
         self._timer: asyncio.TimerHandle | None = None
