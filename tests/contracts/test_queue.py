@@ -207,8 +207,8 @@ async def test_a_restart_voids_claims(queue: Queue) -> None:
     assert (await queue.counts())["active"] == 0
 
 
-@pytest.mark.parametrize(("attempts", "due"), [(1, NOW + 5), (2, LATER)])
-async def test_after_a_restart_only_a_cut_off_first_attempt_is_due_at_once(
+@pytest.mark.parametrize(("attempts", "due"), [(1, NOW + 5), (3, NOW + 5), (4, LATER)])
+async def test_after_a_restart_the_first_attempts_that_were_cut_off_are_due_at_once(
     queue: Queue, attempts: int, due: float
 ) -> None:
     await queue.add(message(), [recipient(state=State.ACTIVE, attempts=attempts, due=LATER)])
