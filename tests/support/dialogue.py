@@ -72,7 +72,6 @@ async def play(dialogue: Dialogue) -> None:
 
 async def _step(one: Client, number: int, mark: str, text: str) -> None:
     if mark == "S:":
-        await one.writer.drain()
         heard = await asyncio.wait_for(one.reader.readline(), 10)
         said = heard.decode("ascii").removesuffix("\r\n") if heard else "<closed>"
         assert _matches(text, said), f"line {number}: wanted {text!r}, heard {said!r}"
