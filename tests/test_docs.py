@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,11 @@ def test_the_events_of_the_readme_are_those_of_the_log() -> None:
 def test_the_test_command_of_the_readme_is_the_one_that_ci_runs() -> None:
     assert "bash tests/run" in SHELL
     assert "bash tests/run" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_demo_command_of_the_readme_is_one_line_that_a_shell_understands() -> None:
+    (command,) = [line for line in SHELL if line.endswith("postroad demo")]
+    assert subprocess.run(["sh", "-n", "-c", command], check=False).returncode == 0
 
 
 def test_the_changelog_begins_with_this_version() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Daemon:
     def __init__(self, routes: Mapping[str, int] | None = None, settings: Settings | None = None) -> None:
         # Not pytest's own directory: a Unix socket's path may have 107 octets.
         self.directory = Path(tempfile.mkdtemp(prefix="postroad-"))
+        self._gone = weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
         self.port = free_port()
         self.config = self.directory / "postroad.toml"
         self.settings: dict[str, Any] = {
@@ -70,13 +72,13 @@ class Daemon:
         try:
             await self.process.start()
         except BaseException:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self._gone()
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.process.kill()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._gone()
 
     def change(self, settings: Settings) -> None:
         """Change the configuration file; a running daemon reads it at SIGHUP or restart."""
