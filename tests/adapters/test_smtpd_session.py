@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import smtplib
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -89,6 +90,19 @@ async def test_the_answer_of_intake_is_given_line_by_line_in_ascii() -> None:
         said = await one.say(MESSAGE)
         assert said == "550-5.7.1 first ?\n550 5.7.1 second??third" + "x" * 387
         assert (await one.say("NOOP")).startswith("250 ")
+
+
+async def test_smtplib_given_octets_with_lf_is_understood() -> None:
+    """It sends them as they are, and stuffs the dots that follow LF."""
+
+    def send(port: int) -> None:
+        with smtplib.SMTP("127.0.0.1", port, local_hostname="c") as one:
+            one.sendmail("a@x.example", ["b@y.example"], b"Subject: s\n\n.\n..\n.c\n")
+
+    async with house(tls="off", auth="off") as place:
+        await asyncio.to_thread(send, place.port)
+        (submission,) = place.intake.submissions
+        assert place.body(submission).rstrip() == b"Subject: s\r\n\r\n.\r\n..\r\n.c"
 
 
 # --- trouble of our own ---

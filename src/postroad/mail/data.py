@@ -2,16 +2,22 @@
 
 The order of the three steps is what keeps messages from being smuggled. Octets
 *as received* decide where data ends (only CRLF "." CRLF) and which dots were
-stuffed (only those right after CRLF); line ends are mended last. A "." that
-stands alone on a line after the mending is therefore content, and `dotted` says
-so to whoever sends the message on.
+stuffed; line ends are mended last. A "." that stands alone on a line after the
+mending is therefore content, and `dotted` says so to whoever sends the message on.
+
+A dot right after CRLF was stuffed, whatever follows. Clients that send LF for line
+ends (Python's smtplib, given octets) stuff after LF: so of two dots after a bare LF
+one goes, while a single one, which such a client never sends, stays.
 
 Nothing here waits or counts time; chunks may be cut anywhere.
 """
 
 from __future__ import annotations
 
+import re
+
 END = b"\r\n.\r\n"
+_STUFFED_AFTER_LF = re.compile(rb"(?<!\r)\n\.\.")
 LONG_LINE = 998
 """RFC 5322 2.1.1: octets of a line without its CRLF; lines up to here are not measured."""
 
@@ -25,7 +31,6 @@ class DataDecoder:
     """
 
     __slots__ = (
-        "_after_newline",
         "_held",
         "_line",
         "_virtual",
@@ -52,7 +57,6 @@ class DataDecoder:
         # that a lone dot may come first; it is taken away again from what is given out.
         self._held = b"\r\n"
         self._virtual = 2
-        self._after_newline = False
         self._line = 0
 
     def feed(self, chunk: bytes) -> bytes:
@@ -76,20 +80,22 @@ class DataDecoder:
         if marked:
             raw = raw.replace(b"\r\n.", b"\r\n")
         piece = self._canonical(raw)
-        if not self.dotted and (marked or piece is not raw or self._after_newline):
-            self.dotted = b"\n." in piece or (self._after_newline and piece.startswith(b"."))
+        if not self.dotted and (marked or piece is not raw):
+            self.dotted = b"\n." in piece
         return self._note(piece) if piece else piece
 
     def _canonical(self, piece: bytes) -> bytes:
         lines = piece.count(b"\r\n")
         if piece.count(b"\n") == lines and piece.count(b"\r") == lines:
             return piece
+        # What is held back begins at a line end, so that a LF that begins a piece is a bare one.
         self.bare_newline = True
+        if b"\n.." in piece:
+            piece = _STUFFED_AFTER_LF.sub(b"\n.", piece)
         return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
     def _note(self, piece: bytes) -> bytes:
         """Take the facts of a canonical piece, and the virtual CRLF off the first one."""
-        self._after_newline = piece.endswith(b"\n")
         if not self.eight_bit:
             self.eight_bit = not piece.isascii()
         if not self.nul:
@@ -121,8 +127,8 @@ class DataDecoder:
 
 
 def _undecided(raw: bytes) -> int:
-    """How many octets at the end may yet turn out to begin the end mark."""
-    for length in (4, 3, 2, 1):
-        if raw.endswith(END[:length]):
-            return length
+    """How many octets at the end are a line end, or one and a dot: what follows gives them a meaning."""
+    for tail in (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r", b"\n.", b"\n"):
+        if raw.endswith(tail):
+            return len(tail)
     return 0
