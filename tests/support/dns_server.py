@@ -23,6 +23,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from postroad.demo.process import free_port
+
 Zone = Mapping[str, Mapping[str, Sequence[str]]]
 
 
@@ -49,8 +51,11 @@ class DnsServer:
 
     async def __aenter__(self) -> DnsServer:
         loop = asyncio.get_running_loop()
-        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=("127.0.0.1", 0))
-        self.port = self._udp.get_extra_info("sockname")[1]
+        # One number for both: what UDP gets by itself may be taken for TCP.
+        self.port = free_port()
+        self._udp, _ = await loop.create_datagram_endpoint(
+            lambda: _Udp(self), local_addr=("127.0.0.1", self.port)
+        )
         listening = socket.create_server(("127.0.0.1", self.port))
         self._tcp = await asyncio.start_server(self._serve_tcp, sock=listening)
         return self
