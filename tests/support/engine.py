@@ -1,0 +1,343 @@
+"""The whole engine on fakes: memory for the disk, scripts for the network, virtual time.
+
+async with engine({"example.org": Host(greylist(300))}) as post:
+    id = await post.submit("b@example.org")
+    await post.gone(id)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from postroad.adapters.system import IdMaker
+from postroad.engine.bounces import Bounces
+from postroad.engine.control import QueueControl
+from postroad.engine.destinations import Destinations, Ground
+from postroad.engine.intake import Intake
+from postroad.engine.ledger import Ledger
+from postroad.engine.packing import Packer
+from postroad.engine.recovery import recover
+from postroad.engine.scheduler import Scheduler
+from postroad.engine.sites import Sites
+from postroad.mail.admission import AdmissionLimits
+from postroad.mail.backoff import RetryPolicy
+from postroad.mail.events import Event, InternalError, Notified, Removed, Tried
+from postroad.mail.message import (
+    Change,
+    Content,
+    Delivery,
+    Envelope,
+    Instant,
+    Lane,
+    Message,
+    Notify,
+    Peer,
+    Recipient,
+    Submission,
+)
+from postroad.mail.outcome import Kind, Outcome
+from postroad.mail.reply import Reply
+from postroad.mail.routing import DIRECT, Hop, Route
+from postroad.mail.rules import default_rules
+from postroad.mail.throttle import Limits
+from postroad.ports import Finished, Notice, QueueFilter, Spool, Transport
+from tests.support.build import BODY, HEAD, address, content, envelope_recipient
+from tests.support.loop import VirtualClock
+from tests.support.memory_queue import MemoryQueue
+from tests.support.memory_spool import MemorySpool
+from tests.support.scripted_network import Accepted, Host, ScriptedResolver, ScriptedTransport
+
+HOSTNAME = "mail.example.com"
+PEER = Peer("203.0.113.7", 40123, "client.example")
+Zone = Mapping[str, Mapping[str, Sequence[Any]]]
+EventType = TypeVar("EventType", bound=Event)
+Value = TypeVar("Value")
+
+
+class RecordingEvents:
+    """`Events` that remembers, with the time; whoever waits for something looks again at each."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._happened = asyncio.Event()
+        self.log: list[tuple[Instant, Event]] = []
+
+    def emit(self, event: Event) -> None:
+        self.log.append((self._clock.now(), event))
+        self._happened.set()
+
+    def of(self, type: type[EventType]) -> list[EventType]:
+        return [event for _, event in self.log if isinstance(event, type)]
+
+    def at(self, type: type[EventType]) -> list[Instant]:
+        return [when for when, event in self.log if isinstance(event, type)]
+
+    async def until(self, true: Callable[[], bool], within: float) -> None:
+        try:
+            async with asyncio.timeout(within):
+                while not true():
+                    self._happened.clear()
+                    await self._happened.wait()
+        except TimeoutError:
+            recent = "\n".join(f"{when:.1f} {event}" for when, event in self.log[-20:])
+            raise AssertionError(f"it did not happen in {within:g} s; the last events:\n{recent}") from None
+
+
+class CommittingQueue(MemoryQueue):
+    """Changes take effect at once and are answered a little later, as by a writer that commits in bursts."""
+
+    def __init__(self, commit: float = 0.003) -> None:
+        super().__init__()
+        self.commit = commit
+
+    async def add(self, message: Message, recipients: Sequence[Recipient]) -> None:
+        await self._later(super().add(message, recipients))
+
+    async def claim(self, hop: Hop, now: Instant, limit: int, until: Instant) -> list[Delivery]:
+        return await self._later(super().claim(hop, now, limit, until))
+
+    async def claim_all(self, hop: Hop, limit: int) -> list[Delivery]:
+        return await self._later(super().claim_all(hop, limit))
+
+    async def next_due(self, hop: Hop) -> Instant | None:
+        return await self._later(super().next_due(hop))
+
+    async def defer_hop(self, hop: Hop, outcome: Outcome, due: Instant, now: Instant) -> int:
+        return await self._later(super().defer_hop(hop, outcome, due, now))
+
+    async def settle(self, message: str, told: Collection[int], notices: Sequence[Notice]) -> bool:
+        return await self._later(super().settle(message, told, notices))
+
+    async def change(self, changes: Sequence[Change]) -> list[Finished]:
+        return await self._later(super().change(changes))
+
+    def record(self, changes: Sequence[Change]) -> Awaitable[list[Finished]]:
+        return asyncio.ensure_future(self._later(super().record(changes)))
+
+    async def _later(self, answer: Awaitable[Value]) -> Value:
+        try:
+            return await answer
+        finally:
+            await asyncio.sleep(self.commit)
+
+
+class NoSigner:
+    """`Signer` without a key."""
+
+    def domain_for(self, from_domain: str) -> str | None:
+        return None
+
+    async def sign(self, domain: str, content: Content) -> bytes:
+        raise AssertionError("there is no key")
+
+
+def zone_of(hosts: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
+    """Every host its own address; a name without "mx" in front is a domain served by mx.<name>."""
+    zone: dict[str, dict[str, list[Any]]] = {}
+    for n, host in enumerate(hosts, 1):
+        zone[host] = {"A": [f"192.0.2.{n}"]}
+        zone[host.partition(".")[2]] = {"MX": [(10, host)]}
+    return zone
+
+
+@dataclass
+class Settings:
+    """How an engine is built; what a test does not name is as the daemon's defaults are."""
+
+    routes: tuple[Route, ...] = ()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: Limits = field(default_factory=Limits)
+    max_connections: int = 500
+    seed: int = 1
+    ttl: float = 300.0
+    connect_delay: float = 0.01
+    queue: MemoryQueue = field(default_factory=CommittingQueue)
+    spool: MemorySpool = field(default_factory=MemorySpool)
+
+
+class Engine:
+    """Everything that moves mail, and what a test wants to see of it."""
+
+    def __init__(self, hosts: Mapping[str, Host], zone: Zone | None, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = VirtualClock()
+        self.events = RecordingEvents(self.clock)
+        self.chance = random.Random(settings.seed)
+        self.queue, self.spool = settings.queue, settings.spool
+        self.resolver = ScriptedResolver(zone if zone is not None else zone_of(hosts), ttl=settings.ttl)
+        self.transport = ScriptedTransport(self.clock, hosts, connect_delay=settings.connect_delay)
+        self.fatal: list[BaseException] = []
+        self.new_id = IdMaker(self.chance)
+        self.build(self.spool, self.transport)
+
+    def build(self, spool: Spool, transport: Transport) -> None:
+        """As `postroad.parts` does."""
+        settings, clock, events, chance = self.settings, self.clock, self.events, self.chance
+        rules = default_rules()
+        self.packer = Packer(spool, NoSigner(), settings.routes, settings.retry)
+        self.destinations = Destinations(self.resolver, clock, rules, chance, self.ground(), settings.routes)
+        self.scheduler = Scheduler(self.destinations, self.queue, clock, events, chance, settings.retry)
+        self.ledger = Ledger(
+            self.queue,
+            spool,
+            clock,
+            events,
+            chance,
+            settings.retry,
+            due=self.scheduler.due,
+            finished=lambda finished: self.bounces.put(finished),
+        )
+        self.sites = Sites(
+            destinations=self.destinations,
+            queue=self.queue,
+            spool=spool,
+            transport=transport,
+            ledger=self.ledger,
+            clock=clock,
+            events=events,
+            rules=rules,
+            chance=chance,
+            limits=self.limits(),
+            max_connections=settings.max_connections,
+            due=self.scheduler.due,
+        )
+        self.scheduler.connect(self.sites, self.ledger)
+        self.bounces = Bounces(
+            packer=self.packer,
+            queue=self.queue,
+            spool=spool,
+            ledger=self.ledger,
+            scheduler=self.scheduler,
+            clock=clock,
+            events=events,
+            new_id=self.new_id,
+            chance=chance,
+            hostname=HOSTNAME,
+            retry=settings.retry,
+        )
+        self.intake = Intake(
+            hostname=HOSTNAME,
+            origin="example.com",
+            limits=AdmissionLimits(10_000_000, 100_000, 50, 1000),
+            packer=self.packer,
+            spool=spool,
+            queue=self.queue,
+            scheduler=self.scheduler,
+            clock=clock,
+            events=events,
+            new_id=self.new_id,
+            fatal=self.fatal.append,
+        )
+        self.control = QueueControl(
+            queue=self.queue,
+            spool=spool,
+            scheduler=self.scheduler,
+            sites=self.sites,
+            bounces=self.bounces,
+            clock=clock,
+            events=events,
+            facts=lambda: {"running": True},
+        )
+
+    def ground(self) -> Ground:
+        return Ground(25, False, frozenset({HOSTNAME}), frozenset({"203.0.113.1"}))
+
+    def limits(self) -> dict[str, Limits]:
+        return {DIRECT: self.settings.limits, **{route.name: route.limits for route in self.settings.routes}}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """As `postroad.daemon` does: recover, move, stop in order."""
+        async with asyncio.TaskGroup() as ground:
+            ground.create_task(self.ledger.run())
+            await recover(self.queue, self.bounces, self.clock, self.events)
+            async with asyncio.TaskGroup() as movers:
+                for mover in (self.sites, self.scheduler, self.bounces):
+                    movers.create_task(mover.run())
+                yield
+                self.scheduler.close()
+                self.sites.close()
+                self.bounces.close()
+            await self.ledger.close()
+
+    # --- what people do ----------------------------------------------------------------
+
+    async def offer(
+        self,
+        *to: str,
+        sender: str = "a@example.com",
+        notify: Notify | None = None,
+        lane: Lane = Lane.NORMAL,
+        body: bytes = BODY,
+    ) -> Reply:
+        """Hand in one message; an empty sender is the null sender."""
+        envelope = Envelope(
+            address(sender) if sender else None, tuple(envelope_recipient(each, notify) for each in to)
+        )
+        submission = Submission(envelope, content(HEAD, body), "user", PEER, self.clock.now(), lane)
+        return await self.intake.accept(submission)
+
+    async def submit(self, *to: str, **fields: Any) -> str:
+        """Hand in one message that is accepted; its id."""
+        reply = await self.offer(*to, **fields)
+        assert reply.code == 250, reply
+        return reply.text.rpartition(" ")[2]
+
+    async def operate(self, verb: str, *ids: str) -> list[tuple[str, str]]:
+        return await self.control.operate(verb, QueueFilter(ids=ids), 0)
+
+    # --- what is to be seen ------------------------------------------------------------
+
+    async def until(self, true: Callable[[], bool], within: float = 10.0) -> None:
+        await self.events.until(true, within)
+
+    async def gone(self, *ids: str, within: float = 10.0) -> None:
+        """Wait until these messages have left the queue, or all have."""
+        await self.until(
+            lambda: not self.queue.messages if not ids else not set(ids) & set(self.queue.messages), within
+        )
+
+    def arrived(self, to: str | None = None) -> list[Accepted]:
+        """What receivers took, in order."""
+        return [one for one in self.transport.accepted if to in (None, str(one.recipient))]
+
+    def attempts(self, kind: Kind | None = None) -> list[Tried]:
+        """The attempts that spoke with somebody or tried to."""
+        return [
+            event
+            for event in self.events.of(Tried)
+            if event.attempt.endpoint is not None
+            and (kind is None or kind in [outcome.kind for outcome in event.attempt.outcomes])
+        ]
+
+    def rows(self, id: str) -> list[Recipient]:
+        return [self.queue.rows[key] for key in sorted(self.queue.rows) if key[0] == id]
+
+    def notices(self, id: str | None = None) -> list[Notified]:
+        return [event for event in self.events.of(Notified) if id in (None, event.id)]
+
+    def removed(self) -> list[str]:
+        return [event.id for event in self.events.of(Removed)]
+
+    def bugs(self) -> list[InternalError]:
+        return self.events.of(InternalError)
+
+
+def build(hosts: Mapping[str, Host], zone: Zone | None = None, **settings: Any) -> Engine:
+    """`hosts` by name ("mx.example.org" serves example.org); `settings` are those of `Settings`."""
+    return Engine(hosts, zone, Settings(**settings))
+
+
+@asynccontextmanager
+async def engine(
+    hosts: Mapping[str, Host], zone: Zone | None = None, **settings: Any
+) -> AsyncIterator[Engine]:
+    """A running engine."""
+    post = build(hosts, zone, **settings)
+    async with post.running():
+        yield post
