@@ -1,0 +1,131 @@
+"""A Postfix of our own in a temporary directory, set up for throughput as its documentation advises."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from children import Failed, end, free_port, listens, spawn, tail, until
+from rivals import Wishes
+
+POSTFIX = "/usr/sbin/postfix"
+DAEMONS = "/usr/lib/postfix/sbin"
+
+# Every setting that is not Postfix's default, with its reason. What is durable stays as it is:
+# cleanup(8) syncs each queue file before smtpd(8) says 250.
+MAIN_CF = """\
+compatibility_level = 3.6
+queue_directory = {top}/queue
+data_directory = {top}/data
+command_directory = /usr/sbin
+daemon_directory = {daemons}
+maillog_file_prefixes = {top}
+maillog_file = {log}
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = mail.postfix.example
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+message_size_limit = {size}
+# Nothing is local: no alias, no mailbox, no biff.
+mydestination =
+alias_maps =
+alias_database =
+local_recipient_maps =
+local_transport = error:nothing is local
+biff = no
+# The clients are ours. No name lookups for them, and none of the limits and delays
+# that protect against strangers (which would also ask anvil(8) at each connection).
+mynetworks = 127.0.0.0/8
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+smtpd_client_connection_rate_limit = 0
+smtpd_error_sleep_time = 0
+smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_recipient_restrictions =
+# The next hop is an address: nothing to ask of DNS or of the host file.
+smtp_dns_support_level = disabled
+smtp_host_lookup = native
+# TUNING_README, "incoming mail exceeds what is delivered": the artificial pause is for disks of
+# the nineties; without it Postfix takes mail as fast as it can.
+in_flow_delay = 0
+{more}
+"""
+
+MASTER_CF = """\
+127.0.0.1:{port} inet n - n - - smtpd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+QUEUES = ("maildrop", "incoming", "active", "deferred")
+
+
+class Postfix:
+    """The system's Postfix programs with directories and a port of their own; needs root, as Postfix does."""
+
+    name = "Postfix"
+
+    def __init__(self, wishes: Wishes, extra: tuple[str, ...] = ()) -> None:
+        if os.geteuid() != 0:
+            raise Failed("Postfix needs root: run the benchmark as root")
+        self.port = free_port()
+        self.top = Path(tempfile.mkdtemp(prefix="postfix-bench-"))
+        self.log = self.top / "log"
+        self._words = self.top / "words"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._furnish([*self._more(wishes), *extra], wishes)
+
+    def _furnish(self, more: list[str], wishes: Wishes) -> None:
+        self.top.chmod(0o755)
+        for name in ("etc", "queue", "data"):
+            (self.top / name).mkdir()
+        shutil.chown(self.top / "data", "postfix")
+        main = MAIN_CF.format(
+            top=self.top, daemons=DAEMONS, log=self.log, size=wishes.max_message_size, more="\n".join(more)
+        )
+        (self.top / "etc" / "main.cf").write_text(main)
+        (self.top / "etc" / "master.cf").write_text(MASTER_CF.format(port=self.port))
+
+    def _more(self, wishes: Wishes) -> Iterator[str]:
+        yield f"relayhost = [127.0.0.1]:{wishes.relay}"
+
+    def start(self) -> None:
+        process = self._process = spawn([POSTFIX, "-c", str(self.top / "etc"), "start-fg"], self._words)
+        until(lambda: listens(self.port) or process.poll() is not None, 30, "Postfix listens", 0.05)
+        if process.poll() is not None:
+            raise Failed(f"Postfix ended: {tail(self._words)}\n{self.last_words()}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            # The master ends its own children.
+            end(self._process)
+        shutil.rmtree(self.top, ignore_errors=True)
+
+    def pids(self) -> list[int]:
+        return [self._process.pid] if self._process else []
+
+    def waiting(self) -> int:
+        return sum(len(names) for queue in QUEUES for _, _, names in os.walk(self.top / "queue" / queue))
+
+    def last_words(self) -> str:
+        return tail(self.log)
