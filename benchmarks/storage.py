@@ -77,7 +77,7 @@ async def one(spool: Segments, queue: SqliteQueue, record: Record, now: float) -
     await spool.read(location)
     change = Change(message.id, 0, State.DELIVERED, now, 1, OUTCOME, now)
     for finished in await queue.record([change]):
-        spool.release(finished.message.location)
+        spool.release(finished.message)
 
 
 async def measure(directory: Path, messages: int, tasks: int, size: int) -> None:

@@ -17,7 +17,7 @@ import cProfile
 import multiprocessing
 import pstats
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from multiprocessing.connection import Connection
 
 import uvloop
@@ -25,7 +25,7 @@ import uvloop
 from postroad.adapters.smtpd import Doors
 from postroad.config.model import Listener, SubmissionConfig
 from postroad.mail.events import Event
-from postroad.mail.message import Instant, Location, Submission
+from postroad.mail.message import Instant, Location, Message, Submission
 from postroad.mail.reply import Reply
 from postroad.ports import BodyFile, Record, Stored
 
@@ -57,8 +57,14 @@ class Nothing:
     async def read(self, location: Location) -> Stored:
         raise NotImplementedError
 
-    def release(self, location: Location) -> None:
+    def release(self, message: Message) -> None:
         raise NotImplementedError
+
+    def done(self, message: Message, recipients: Collection[int]) -> None:
+        raise NotImplementedError
+
+    def low(self) -> bool:
+        return False
 
     def stage(self, id: str) -> BodyFile:
         raise SystemExit("larger than what is kept in memory: choose a smaller --size")

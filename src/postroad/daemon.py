@@ -36,7 +36,7 @@ from postroad.ports import StorageBroken
 # What a key, a certificate or an accounts file can have wrong that the check did not see.
 BAD_MATERIAL = (AccountsError, DkimKeyError, TlsError)
 # Read once at start; a reload names them when they changed.
-NEEDS_RESTART = ("hostname", "state_directory", "listeners", "submission", "dns", "log")
+NEEDS_RESTART = ("hostname", "state_directory", "listeners", "submission", "queue", "dns", "log")
 
 
 def main(config: Config) -> int:

@@ -159,7 +159,7 @@ def build(config: Config, events: EventHub, fatal: Callable[[BaseException], Non
         chance=chance,
         new_id=IdMaker(chance),
         events=events,
-        spool=Segments(config.spool_path),
+        spool=Segments(config.spool_path, low_water=config.queue.low_water),
         queue=SqliteQueue(config.index_path),
     )
     engine = _engine(config, base, loaded)

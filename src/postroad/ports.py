@@ -127,8 +127,19 @@ class Spool(Protocol):
         """The content of a record; raises DamagedRecord where CRC or length disagree."""
         ...
 
-    def release(self, location: Location) -> None:
-        """The message is settled; its space may be reclaimed when its segment is free."""
+    def release(self, message: Message) -> None:
+        """The message is settled; its space may be reclaimed when its segment is free.
+
+        Noted beside the record in time, without a sync: an index made anew leaves it out.
+        """
+        ...
+
+    def done(self, message: Message, recipients: Collection[int]) -> None:
+        """These recipients of a message that goes on need nothing any more: noted as in `release`."""
+        ...
+
+    def low(self) -> bool:
+        """Below the low-water mark: no new message is taken, what is left is for what we owe."""
         ...
 
 

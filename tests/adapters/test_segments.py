@@ -17,7 +17,7 @@ from postroad.adapters.segment_reader import SegmentReader
 from postroad.adapters.segments import Segments, SpoolInUse
 from postroad.mail.message import Location
 from postroad.ports import DamagedRecord, Record, StorageBroken, StorageFull, Stored
-from tests.support.build import queue_id, record
+from tests.support.build import message, queue_id, record
 from tests.support.running import running
 
 
@@ -102,7 +102,7 @@ async def test_a_segment_goes_with_its_last_live_message(tmp_path: Path) -> None
     spool = Segments(tmp_path, segment_size=1)
     async with running(spool):
         one, other, _ = [await spool.append(record(number)) for number in (1, 2, 3)]
-        spool.release(one)
+        spool.release(message(1, location=one))
         assert [each.segment for each in (one, other)] == [1, 2]
     assert names(tmp_path) == ["00000002.seg", "00000003.seg"]
 
@@ -110,7 +110,7 @@ async def test_a_segment_goes_with_its_last_live_message(tmp_path: Path) -> None
 async def test_the_segment_being_written_stays_and_goes_when_the_next_begins(tmp_path: Path) -> None:
     spool = Segments(tmp_path, segment_size=1)
     async with running(spool):
-        spool.release(await spool.append(record(1)))
+        spool.release(message(1, location=await spool.append(record(1))))
         assert names(tmp_path) == ["00000001.seg"]
         await spool.append(record(2))
     assert names(tmp_path) == ["00000002.seg"]
@@ -121,7 +121,7 @@ async def test_a_large_body_goes_with_its_message(tmp_path: Path) -> None:
     async with running(spool):
         location = await append_large(spool, 1, b"x" * 300_000)
         assert names(tmp_path) == ["00000001.body", "00000001.seg"]
-        spool.release(location)
+        spool.release(message(1, location=location))
     assert names(tmp_path) == []
 
 
@@ -130,7 +130,7 @@ async def test_a_start_keeps_what_the_index_knows_and_removes_the_rest(tmp_path:
     (tmp_path / "00000007.body").write_bytes(b"orphan")
     (tmp_path / "stage" / "HALF").write_bytes(b"half received")
     spool = Segments(tmp_path)
-    spool.adopt({kept.segment: 1})
+    spool.adopt({kept.segment: (1, kept.length)})
     async with running(spool):
         pass
     assert names(tmp_path) == ["00000001.seg"]
@@ -145,7 +145,7 @@ async def test_an_old_segment_is_never_appended_to(tmp_path: Path) -> None:
 
 async def test_a_number_the_index_knows_is_not_used_again_for_other_content(tmp_path: Path) -> None:
     spool = Segments(tmp_path)
-    spool.adopt({41: 3})
+    spool.adopt({41: (3, 1200)})
     async with running(spool):
         assert (await spool.append(record())).segment == 42
 
@@ -154,7 +154,7 @@ async def test_without_adoption_nothing_old_is_removed(tmp_path: Path) -> None:
     one, _ = await fill(tmp_path, record(1), record(2))
     spool = Segments(tmp_path)
     async with running(spool):
-        spool.release(one)
+        spool.release(message(1, location=one))
     assert names(tmp_path) == ["00000001.seg"]
 
 

@@ -297,4 +297,4 @@ async def test_live_counts_messages_by_segment(path: Path) -> None:
         for number, segment in enumerate((7, 9, 7), start=1):
             owner = message(number, lane=Lane.NORMAL, location=Location(segment, number, 400))
             await queue.add(owner, [recipient(owner)])
-        assert await queue.live() == {7: 2, 9: 1}
+        assert {segment: messages for segment, (messages, _) in (await queue.live()).items()} == {7: 2, 9: 1}

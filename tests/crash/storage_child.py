@@ -107,7 +107,7 @@ async def finish(spool: Segments, queue: SqliteQueue, number: int) -> None:
     say(f"done {row.message}")
     if finished.recipients:
         await settle(spool, queue, finished, number)
-    spool.release(finished.message.location)
+    spool.release(finished.message)
 
 
 async def settle(spool: Segments, queue: SqliteQueue, finished: Finished, number: int) -> None:

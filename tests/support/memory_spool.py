@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
-from postroad.mail.message import Location, StagedBody
+from postroad.mail.message import Location, Message, StagedBody
 from postroad.ports import DamagedRecord, Record, StorageBroken, StorageFull
 
 CHUNK = 256 * 1024
@@ -53,14 +53,20 @@ class MemoryBody:
 
 
 class MemorySpool:
-    """`full` and `broken` make the next writes fail; `records` and `released` are there to be looked at."""
+    """`full` and `broken` make the next writes fail, `below` is the low-water mark.
+
+    `records`, `released` and `finished` are there to be looked at.
+    """
 
     def __init__(self) -> None:
         self.records: dict[Location, Record] = {}
         self.released: list[Location] = []
         self.staged: dict[str, bytes] = {}
         self.bodies: dict[Location, bytes] = {}
+        # Recipients that are done, of messages that go on.
+        self.finished: dict[str, set[int]] = {}
         self.full = False
+        self.below = False
         self.broken = False
         self._end = 0
 
@@ -92,7 +98,13 @@ class MemorySpool:
             return MemoryStored(record.content.head, self.bodies[location], staged=True)
         return MemoryStored(record.content.head, body, staged=False)
 
-    def release(self, location: Location) -> None:
-        self.records.pop(location)
-        self.bodies.pop(location, None)
-        self.released.append(location)
+    def release(self, message: Message) -> None:
+        self.records.pop(message.location)
+        self.bodies.pop(message.location, None)
+        self.released.append(message.location)
+
+    def done(self, message: Message, recipients: Collection[int]) -> None:
+        self.finished.setdefault(message.id, set()).update(recipients)
+
+    def low(self) -> bool:
+        return self.below

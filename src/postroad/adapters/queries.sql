@@ -175,7 +175,7 @@ AND EXISTS (SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN {ope
 ORDER BY m.warn_at, m.id LIMIT ?
 
 -- name: live
-SELECT segment, count(*) FROM message GROUP BY segment
+SELECT segment, count(*), sum(length) FROM message GROUP BY segment
 
 -- name: count_states
 SELECT state, count(*) FROM recipient WHERE state IN {open} GROUP BY state

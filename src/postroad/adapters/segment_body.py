@@ -7,6 +7,7 @@ import errno
 import os
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from postroad.mail.message import StagedBody
@@ -35,9 +36,13 @@ def write_all(descriptor: int, octets: bytes, offset: int) -> None:
 class StagedFile:
     """`BodyFile`. Every write is a thread's; one call at a time, as a stream has it."""
 
-    def __init__(self, directory: Path, id: str) -> None:
+    def __init__(
+        self, directory: Path, id: str, reserve: Callable[[int], None] = lambda octets: None
+    ) -> None:
+        """`reserve` is told of octets to come, and raises StorageFull where they are too many."""
         if not (id.isascii() and id.isalnum()):
             raise ValueError("the id of a staged body is letters and digits")
+        self._reserve = reserve
         self._name = f"{STAGE}/{id}"
         self._path = directory / STAGE / id
         self._descriptor = -1
@@ -48,6 +53,7 @@ class StagedFile:
         self._closed = False
 
     async def write(self, chunk: bytes) -> None:
+        self._reserve(len(chunk))
         await asyncio.to_thread(self._write, chunk)
 
     def finish(self, relaxed_hash: bytes) -> StagedBody:

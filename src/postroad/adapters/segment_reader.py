@@ -93,17 +93,18 @@ class SegmentReader:
 
     async def read(self, location: Location) -> Stored:
         """As `Spool.read`: one pread on the loop for what is small, in a thread for the rest."""
-        descriptor = self._descriptor(location.segment)
-        if location.length <= CHUNK:
-            octets = os.pread(descriptor, location.length, location.offset)
-        else:
-            # A descriptor of its own: the cached one may be closed meanwhile.
-            octets = await asyncio.to_thread(_read_large, os.dup(descriptor), location)
-        parts = segment_format.decode(octets)
+        parts = segment_format.decode(await self._octets(location))
         staged = parts.file
         if staged is None:
             return SmallStored(parts.head, parts.body)
         return self._large(parts.head, location.segment, staged)
+
+    async def octets(self, location: Location) -> bytes:
+        """A whole record as it lies there, checked; ValueError where its body has a file of its own."""
+        octets = await self._octets(location)
+        if segment_format.decode(octets).kind != segment_format.INLINE:
+            raise ValueError("a record beside a body file cannot be copied alone")
+        return octets
 
     def scan(self) -> Iterator[tuple[Location, Record]]:
         """Every intact record, oldest segment first; a segment ends at its first damaged record.
@@ -123,6 +124,13 @@ class SegmentReader:
     def close(self) -> None:
         for number in list(self._open):
             self.forget(number)
+
+    async def _octets(self, location: Location) -> bytes:
+        descriptor = self._descriptor(location.segment)
+        if location.length <= CHUNK:
+            return os.pread(descriptor, location.length, location.offset)
+        # A descriptor of its own: the cached one may be closed meanwhile.
+        return await asyncio.to_thread(_read_large, os.dup(descriptor), location)
 
     def _records(self, number: int, file: BinaryIO) -> Iterator[tuple[Location, Record]]:
         offset, end = 0, os.fstat(file.fileno()).st_size

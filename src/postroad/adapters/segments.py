@@ -11,33 +11,49 @@ fdatasync. A large body came into a file of its own, and has a segment of its ow
 Numbers are never used twice, and no old segment is appended to: a torn tail after
 a crash needs no repair, it is merely where reading that segment ends. A segment goes
 when no message in it is live. How many are is known from the index (`adopt`) and
-counted from there on; every count is changed on the loop.
+counted from there on; every count is changed on the loop. Beside a segment lie the
+marks of what is done in it (see segment_marks).
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
 from postroad.adapters import segment_format
 from postroad.adapters.group_commit import GroupCommit
 from postroad.adapters.segment_body import STAGE, StagedFile
+from postroad.adapters.segment_lock import SpoolInUse as SpoolInUse
+from postroad.adapters.segment_lock import hold
+from postroad.adapters.segment_marks import SUFFIX, WHOLE, Marks, done_name, write_marks
 from postroad.adapters.segment_reader import SegmentReader, body_name, numbers, segment_name
+from postroad.adapters.segment_room import Room
 from postroad.adapters.segment_writer import SegmentWriter, write_alone
-from postroad.mail.message import Location, StagedBody
-from postroad.ports import Record, StorageBroken, Stored
+from postroad.mail.message import Location, Message, StagedBody
+from postroad.ports import Record, StorageBroken, StorageFull, Stored
 
 MIB = 1024 * 1024
+SEGMENT_SIZE = 16 * MIB
+# Seconds until the marks of what is done are written together.
+MARK_DELAY = 1.0
+# A segment is sparse below this share of live octets; less waste in all than this is let be.
+SPARSE = 0.5
+SMALL_WASTE = 2 * SEGMENT_SIZE
+SUFFIXES = (".seg", ".body", SUFFIX)
 
 
-class SpoolInUse(Exception):
-    """Another process holds the spool; the text names it."""
+@dataclass(slots=True)
+class Live:
+    """What of a segment is live: messages, and the octets of their records."""
+
+    messages: int = 0
+    octets: int = 0
 
 
 class Segments:
@@ -46,16 +62,22 @@ class Segments:
     Raises SpoolInUse, or OSError where the directory cannot be used.
     """
 
-    def __init__(self, directory: Path, segment_size: int = 64 * MIB) -> None:
+    def __init__(self, directory: Path, segment_size: int = SEGMENT_SIZE, low_water: int = 0) -> None:
         (directory / STAGE).mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
         self.directory = directory
-        self._lock = _lock(directory / "lock")
+        self._lock = hold(directory)
+        self._room = Room(directory, low_water)
         self._reader = SegmentReader(directory)
         self._highest = max(self._existing(), default=0)
         self._numbers = count(self._highest + 1)
-        self._live: dict[int, int] = {}
+        self._live: dict[int, Live] = {}
+        # Octets of the complete segments, live or not.
+        self._sizes: dict[int, int] = {}
         self._current = 0
+        self._end = 0
+        self._marks = Marks()
+        self._ended = False
         writer = SegmentWriter(directory, segment_size, self._next_number)
         self._commits = GroupCommit[bytes, Location]("spool", writer.commit, writer.close)
         self._cleaner = ThreadPoolExecutor(1, thread_name_prefix="spool-cleaner")
@@ -67,6 +89,8 @@ class Segments:
         try:
             await self._commits.run()
         finally:
+            self._write_marks()
+            self._ended = True
             self._cleaner.shutdown()
             self._reader.close()
             os.close(self._lock)
@@ -75,52 +99,124 @@ class Segments:
         """Take no more; what waits is still made durable."""
         self._commits.close()
 
-    def adopt(self, live: Mapping[int, int]) -> None:
-        """At start, before the first append: how many live messages each segment has, from the index.
+    def adopt(self, live: Mapping[int, tuple[int, int]]) -> None:
+        """At start, before the first append: live messages and octets by segment, from the index.
 
         A segment that has none is removed. Numbers the index knows are not used
         again, even where their segment is missing.
         """
-        self._live = {number: messages for number, messages in live.items() if messages > 0}
+        self._live = {number: Live(*counted) for number, counted in live.items() if counted[0] > 0}
         self._numbers = count(max(chain([self._highest], live)) + 1)
         for number in self._existing():
-            if number not in self._live:
+            if number in self._live:
+                with suppress(FileNotFoundError):
+                    self._sizes[number] = (self.directory / segment_name(number)).stat().st_size
+            else:
                 self._reclaim(number)
 
     # --- Spool ---------------------------------------------------------------
 
     async def append(self, record: Record) -> Location:
         octets = segment_format.encode(record)
+        self._room.taken(len(octets))
         body = record.content.body
         if isinstance(body, StagedBody):
             location = await self._append_alone(octets, body)
+            self._sizes[location.segment] = location.length
         else:
             location = await self._commits.submit(octets)
-            self._advance(location.segment)
+            self._advance(location)
         # A caller who was cancelled never comes here: what nobody knows of is not live.
-        self._live[location.segment] = self._live.get(location.segment, 0) + 1
+        self._count(location)
         return location
 
+    def low(self) -> bool:
+        return self._room.low()
+
     def stage(self, id: str) -> StagedFile:
-        return StagedFile(self.directory, id)
+        return StagedFile(self.directory, id, self._reserve)
 
     async def read(self, location: Location) -> Stored:
         return await self._reader.read(location)
 
-    def release(self, location: Location) -> None:
-        number = location.segment
-        if number not in self._live:
-            # Not adopted: other messages in there may be live, so it stays.
-            return
-        self._live[number] -= 1
-        if self._live[number] <= 0 and number != self._current:
-            self._reclaim(number)
+    def release(self, message: Message) -> None:
+        self._mark(message.location.segment, message.id)
+        self._discount(message.location)
+
+    def done(self, message: Message, recipients: Collection[int]) -> None:
+        if recipients:
+            self._mark(message.location.segment, message.id, recipients)
+
+    # --- compaction ------------------------------------------------------------
+
+    def sparse(self) -> int | None:
+        """The segment most worth compacting; None while little is wasted in all, or the disk is low."""
+        live = sum(each.octets for each in self._live.values())
+        wasted = sum(self._sizes.values()) - sum(self._live[n].octets for n in self._sizes if n in self._live)
+        if wasted <= max(live, SMALL_WASTE) or self._room.low():
+            return None
+        shares = [
+            (self._live[n].octets / size, n) for n, size in self._sizes.items() if n in self._live and size
+        ]
+        share, number = min(shares, default=(1.0, 0))
+        return number if share < SPARSE else None
+
+    async def copy(self, location: Location) -> Location:
+        """A second copy of a small record, durable, in the segment being written.
+
+        Raises DamagedRecord, StorageFull, StorageBroken, and ValueError for a large body.
+        """
+        octets = await self._reader.octets(location)
+        copied = await self._commits.submit(octets)
+        self._advance(copied)
+        self._count(copied)
+        return copied
+
+    def let_go(self, location: Location) -> None:
+        """One of two copies is not needed any more; the message lives on in the other."""
+        self._discount(location)
 
     def scan(self) -> Iterator[tuple[Location, Record]]:
         """Every intact record (see `SegmentReader.scan`)."""
         return self._reader.scan()
 
     # --- pieces --------------------------------------------------------------
+
+    def _reserve(self, octets: int) -> None:
+        """Before a body goes on: StorageFull below the low-water mark."""
+        self._room.taken(octets)
+        if self._room.low():
+            raise StorageFull(str(self._room))
+
+    def _mark(self, number: int, id: str, recipients: Collection[int] = (WHOLE,)) -> None:
+        if number not in self._live:
+            return
+        if not self._marks:
+            asyncio.get_running_loop().call_later(MARK_DELAY, self._write_marks)
+        self._marks.add(number, id, recipients)
+
+    def _write_marks(self) -> None:
+        # The thread's work is done in order, so that no mark comes after its segment has gone.
+        marks = self._marks.take()
+        if marks and not self._ended:
+            self._cleaner.submit(write_marks, self.directory, marks)
+
+    def _count(self, location: Location) -> None:
+        live = self._live.get(location.segment)
+        if live is None:
+            live = self._live[location.segment] = Live()
+        live.messages += 1
+        live.octets += location.length
+
+    def _discount(self, location: Location) -> None:
+        live = self._live.get(location.segment)
+        if live is None:
+            # Not adopted: other messages in there may be live, so it stays.
+            return
+        live.messages -= 1
+        live.octets -= location.length
+        if live.messages <= 0 and location.segment != self._current:
+            self._reclaim(location.segment)
 
     async def _append_alone(self, octets: bytes, body: StagedBody) -> Location:
         """A segment for this record only, its body beside it: no other message waits for that sync."""
@@ -130,15 +226,21 @@ class Segments:
             self._commits.fail(error)
             raise
 
-    def _advance(self, number: int) -> None:
+    def _advance(self, location: Location) -> None:
         """Bursts are answered in order: once one lies in a new segment, the old one is complete."""
-        if number > self._current:
-            old, self._current = self._current, number
-            if self._live.get(old) == 0:
+        if location.segment > self._current:
+            old, self._current = self._current, location.segment
+            if old:
+                self._sizes[old] = self._end
+            live = self._live.get(old)
+            if live is not None and live.messages <= 0:
                 self._reclaim(old)
+        self._end = location.offset + location.length
 
     def _reclaim(self, number: int) -> None:
         self._live.pop(number, None)
+        self._sizes.pop(number, None)
+        self._marks.forget(number)
         self._reader.forget(number)
         self._cleaner.submit(_unlink, self.directory, number)
 
@@ -147,25 +249,11 @@ class Segments:
         return next(self._numbers)
 
     def _existing(self) -> set[int]:
-        return {*numbers(self.directory, ".seg"), *numbers(self.directory, ".body")}
+        return {number for suffix in SUFFIXES for number in numbers(self.directory, suffix)}
 
 
 def _unlink(directory: Path, number: int) -> None:
     # What cannot be removed now is removed at the next start.
-    for name in (body_name(number), segment_name(number)):
+    for name in (body_name(number), segment_name(number), done_name(number)):
         with suppress(OSError):
             (directory / name).unlink()
-
-
-def _lock(path: Path) -> int:
-    """An exclusive lock that ends with the process; its file names the holder."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise SpoolInUse(f"{path.parent} is in use by process {holder or 'unknown'}") from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor

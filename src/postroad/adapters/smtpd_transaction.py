@@ -51,6 +51,8 @@ class SubmissionSession(EntrySession):
                 self._error(refusal)
 
     def _open_transaction(self, argument: str) -> Reply | None:
+        if self._world.spool.low():
+            return replies.STORAGE_FULL
         try:
             mail = parse_mail(argument, extended=self._extended)
         except EsmtpError as error:

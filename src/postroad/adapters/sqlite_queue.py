@@ -105,6 +105,6 @@ class SqliteQueue:
     async def counts(self) -> dict[str, int]:
         return await self._reader.counts()
 
-    async def live(self) -> dict[int, int]:
-        """How many queued messages each segment holds, for `Segments.adopt`."""
+    async def live(self) -> dict[int, tuple[int, int]]:
+        """Queued messages and the octets of their records by segment, for `Segments.adopt`."""
         return await self._reader.live()

@@ -113,9 +113,9 @@ class SqliteReader:
         states = [_hop_state(hop, counted) for hop, counted in found.items()]
         return sorted(states, key=lambda each: -(each.waiting + each.active + each.held))
 
-    async def live(self) -> dict[int, int]:
-        """How many messages of the queue each segment of the spool holds (see `Segments.adopt`)."""
-        return {row[0]: row[1] for row in await self._all("live")}
+    async def live(self) -> dict[int, tuple[int, int]]:
+        """Messages of the queue and their octets by segment of the spool (see `Segments.adopt`)."""
+        return {segment: (messages, octets) for segment, messages, octets in await self._all("live")}
 
     async def _all(self, name: str, values: Row | dict[str, Any] = ()) -> Sequence[Row]:
         try:

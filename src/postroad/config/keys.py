@@ -72,6 +72,7 @@ def keys(base: Path) -> Keys:
         },
         tables={
             "submission": _submission(base),
+            "queue": {"low_water": size},
             "tls": {"certificate": files.file_in(base), "key": files.file_in(base)},
             "dns": {
                 "nameservers": listed(values.nameserver, empty=True),

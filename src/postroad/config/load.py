@@ -178,6 +178,7 @@ def _config(path: Path, tables: Tables, report: Report) -> model.Config:
         listeners=tuple(_listener(entry, n, report) for n, entry in enumerate(tables.repeated["listener"])),
         submission=model.SubmissionConfig(**submission),
         tls=model.TlsConfig(**single["tls"]),
+        queue=model.QueueConfig(**single["queue"]),
         dns=model.DnsConfig(**single["dns"]),
         delivery=delivery,
         routes=tuple(_route(entry, n, delivery) for n, entry in enumerate(tables.repeated["route"], 1)),

@@ -57,6 +57,13 @@ class SubmissionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """`low_water`: with less room than that on the disk nothing new is accepted."""
+
+    low_water: int = 64 * MIB
+
+
+@dataclass(frozen=True, slots=True)
 class TlsConfig:
     """Server certificate chain and key, PEM."""
 
@@ -111,6 +118,7 @@ class Config:
     origin: str
     listeners: tuple[Listener, ...] = ()
     submission: SubmissionConfig = field(default_factory=SubmissionConfig)
+    queue: QueueConfig = field(default_factory=QueueConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
     dns: DnsConfig = field(default_factory=DnsConfig)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)

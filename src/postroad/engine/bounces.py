@@ -120,8 +120,10 @@ class Bounces:
         gone = await self._queue.settle(message.id, told, [notice for _, notice in notices])
         self._tell(message, notices)
         if gone:
-            self._spool.release(message.location)
+            self._spool.release(message)
             self._events.emit(Removed(message.id))
+        else:
+            self._spool.done(message, told)
 
     def _news(self, finished: Finished) -> list[tuple[Report, list[Recipient]]]:
         """What the sender is to hear, by kind of notification."""

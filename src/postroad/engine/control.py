@@ -98,7 +98,7 @@ class QueueControl:
             if finished.recipients:
                 self._bounces.put(finished)
             else:
-                self._spool.release(finished.message.location)
+                self._spool.release(finished.message)
                 self._events.emit(Removed(finished.message.id))
         for row, change in changed:
             if change.state is State.WAITING:

@@ -65,6 +65,9 @@ class Intake:
         if refusal is not None:
             self._tell_refused(submission, refusal)
             return refusal
+        if self._spool.low():
+            self._events.emit(StorageTrouble("accept", "the disk is below the low-water mark"))
+            return FULL
         try:
             return await self._accept(submission, id)
         except StorageFull as error:
@@ -119,7 +122,7 @@ class Intake:
         try:
             await self._queue.add(message, recipients)
         except StorageFull:
-            self._spool.release(message.location)
+            self._spool.release(message)
             raise
 
     def _tell_accepted(self, submission: Submission, message: Message, head: bytes) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from postroad.mail.backoff import Over, RetryPolicy, next_attempt
 from postroad.mail.events import Removed, StorageTrouble, Tried
 from postroad.mail.lifecycle import Happening, State, step
-from postroad.mail.message import Attempt, Change, Delivery, Instant, Recipient
+from postroad.mail.message import Attempt, Change, Delivery, Instant, Notify, Recipient
 from postroad.mail.outcome import Kind, Outcome
 from postroad.mail.routing import Hop
 from postroad.ports import Clock, Events, Finished, Queue, Spool, StorageFull
@@ -68,7 +68,7 @@ class Ledger:
             self._after(attempt.delivery, recipient, outcome, attempt.finished, retry_at)
             for recipient, outcome in zip(attempt.delivery.recipients, attempt.outcomes, strict=True)
         ]
-        future = self._hand_over(changes)
+        future = self._hand_over(changes, attempt.delivery)
         next_due = tuple(change.due if change.state.is_open else None for change in changes)
         self._events.emit(Tried(attempt, next_due))
         waiting = [due for due in next_due if due is not None]
@@ -151,13 +151,17 @@ class Ledger:
         for hop in {delivery.hop for delivery in deliveries}:
             self._due(hop, due)
 
-    def _hand_over(self, changes: Sequence[Change]) -> asyncio.Future[list[Finished]]:
+    def _hand_over(
+        self, changes: Sequence[Change], delivery: Delivery | None = None
+    ) -> asyncio.Future[list[Finished]]:
         future = asyncio.ensure_future(self._queue.record(changes))
         self._open.add(future)
-        future.add_done_callback(lambda done: self._stored(done, changes))
+        future.add_done_callback(lambda done: self._stored(done, changes, delivery))
         return future
 
-    def _stored(self, future: asyncio.Future[list[Finished]], changes: Sequence[Change]) -> None:
+    def _stored(
+        self, future: asyncio.Future[list[Finished]], changes: Sequence[Change], delivery: Delivery | None
+    ) -> None:
         self._open.discard(future)
         error = None if future.cancelled() else future.exception()
         if isinstance(error, StorageFull):
@@ -167,14 +171,17 @@ class Ledger:
             self._broken = error
             self._trouble.set()
         elif not future.cancelled():
-            for finished in future.result():
+            closed = future.result()
+            if delivery is not None and not closed:
+                self._spool.done(delivery.message, _settled(delivery, changes))
+            for finished in closed:
                 self._close_book(finished)
 
     def _close_book(self, finished: Finished) -> None:
         if finished.recipients:
             self._finished(finished)
             return
-        self._spool.release(finished.message.location)
+        self._spool.release(finished.message)
         self._events.emit(Removed(finished.message.id))
 
     async def run(self) -> None:
@@ -197,6 +204,15 @@ class Ledger:
             await asyncio.wait(self._open)
         self._closing = True
         self._trouble.set()
+
+
+def _settled(delivery: Delivery, changes: Sequence[Change]) -> list[int]:
+    """Of a delivery's recipients those that are delivered, and of whom nobody is to be told."""
+    return [
+        change.n
+        for recipient, change in zip(delivery.recipients, changes, strict=True)
+        if change.state is State.DELIVERED and not (recipient.notify and Notify.SUCCESS in recipient.notify)
+    ]
 
 
 def with_recipients(delivery: Delivery, indexes: Sequence[int]) -> Delivery:

@@ -1,0 +1,25 @@
+"""One writer a spool: a lock that ends with the process, in a file that names the holder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class SpoolInUse(Exception):
+    """Another process holds the spool; the text names it."""
+
+
+def hold(directory: Path) -> int:
+    """The descriptor of the lock: closing it lets go. Raises SpoolInUse, OSError."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise SpoolInUse(f"{directory} is in use by process {holder or 'unknown'}") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor

@@ -1,0 +1,106 @@
+"""Marks of what is done: beside each segment a file that only grows, `00000017.done`.
+
+    message  recipient  CRC-32
+       8         4         4     (big-endian); recipient 0xFFFFFFFF: the whole message
+
+The index alone says what waits. The marks are for the day it is lost: made anew from
+the segments, it leaves out what they name, so that delivered mail is not sent again.
+They are written about once a second, off the loop and without a sync: a mark that a
+crash takes away costs a repeated delivery, never a message. A mark goes with the
+segment whose record it is about.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from postroad.adapters.segment_body import write_all
+from postroad.adapters.segment_reader import numbers
+from postroad.mail.queue_id import parse_id
+
+SUFFIX = ".done"
+WHOLE = 0xFFFFFFFF
+
+_FIELDS = struct.Struct(">QI")
+_CRC = struct.Struct(">I")
+SIZE = _FIELDS.size + _CRC.size
+
+# The numbers of the recipients that are done, by the integer of the message's id.
+Done = Mapping[int, Collection[int]]
+
+
+def done_name(number: int) -> str:
+    return f"{number:08d}{SUFFIX}"
+
+
+def encode_mark(message: int, recipient: int = WHOLE) -> bytes:
+    fields = _FIELDS.pack(message, recipient)
+    return fields + _CRC.pack(zlib.crc32(fields))
+
+
+class Marks:
+    """Marks that wait to be written, by segment. Used on the loop."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, bytearray] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, segment: int, id: str, recipients: Collection[int] = (WHOLE,)) -> None:
+        message = parse_id(id)
+        waiting = self._waiting.get(segment)
+        if waiting is None:
+            waiting = self._waiting[segment] = bytearray()
+        for recipient in recipients:
+            waiting += encode_mark(message, recipient)
+
+    def forget(self, segment: int) -> None:
+        """The segment goes, and what is known of it."""
+        self._waiting.pop(segment, None)
+
+    def take(self) -> dict[int, bytearray]:
+        """All that waits; it is the caller's to write."""
+        taken, self._waiting = self._waiting, {}
+        return taken
+
+
+def write_marks(directory: Path, marks: Mapping[int, bytes | bytearray]) -> None:
+    """Append to each segment's file; what cannot be written is forgotten. Blocks."""
+    for number, octets in marks.items():
+        with suppress(OSError):
+            _append(directory / done_name(number), bytes(octets))
+
+
+def _append(path: Path, octets: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        # Behind the last whole mark: a torn one would put all later ones out of step.
+        write_all(descriptor, octets, os.fstat(descriptor).st_size // SIZE * SIZE)
+    finally:
+        os.close(descriptor)
+
+
+def read_marks(directory: Path) -> dict[int, set[int]]:
+    """All marks of a spool; one that is torn or damaged is none. Raises OSError."""
+    done: dict[int, set[int]] = {}
+    for number in numbers(directory, SUFFIX):
+        # The daemon may have removed it meanwhile, with its segment.
+        with suppress(FileNotFoundError):
+            octets = (directory / done_name(number)).read_bytes()
+            for at in range(0, len(octets) - SIZE + 1, SIZE):
+                message, recipient = _FIELDS.unpack_from(octets, at)
+                if encode_mark(message, recipient) == octets[at : at + SIZE]:
+                    done.setdefault(message, set()).add(recipient)
+    return done
+
+
+def is_done(done: Done, message: int, recipients: Collection[int]) -> bool:
+    """Whether nothing of a message is left to do, given the numbers of its recipients."""
+    marks = done.get(message, ())
+    return WHOLE in marks or all(n in marks for n in recipients)
