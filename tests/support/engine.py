@@ -34,6 +34,7 @@ from postroad.mail.message import (
     Envelope,
     Instant,
     Lane,
+    Location,
     Message,
     Notify,
     Peer,
@@ -45,16 +46,16 @@ from postroad.mail.reply import Reply
 from postroad.mail.routing import DIRECT, Hop, Route
 from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
-from postroad.ports import Finished, Notice, QueueFilter, Spool, Transport
+from postroad.ports import DamagedRecord, Finished, Notice, QueueFilter, Spool, Transport
 from tests.support.build import BODY, HEAD, address, content, envelope_recipient
 from tests.support.loop import VirtualClock
 from tests.support.memory_queue import MemoryQueue
-from tests.support.memory_spool import MemorySpool
+from tests.support.memory_spool import MemorySpool, MemoryStored
 from tests.support.scripted_network import Accepted, Host, ScriptedResolver, ScriptedTransport
 
 HOSTNAME = "mail.example.com"
 PEER = Peer("203.0.113.7", 40123, "client.example")
-Zone = Mapping[str, Mapping[str, Sequence[Any]]]
+Zone = Mapping[str, Any]
 EventType = TypeVar("EventType", bound=Event)
 Value = TypeVar("Value")
 
@@ -126,6 +127,23 @@ class CommittingQueue(MemoryQueue):
             await asyncio.sleep(self.commit)
 
 
+class FragileSpool(MemorySpool):
+    """Reading the message with an id in `damaged` raises DamagedRecord, with one in `poisoned` a bug."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.damaged: set[str] = set()
+        self.poisoned: set[str] = set()
+
+    async def read(self, location: Location) -> MemoryStored:
+        id = self.records[location].message.id
+        if id in self.damaged:
+            raise DamagedRecord(f"the record of {id} is damaged")
+        if id in self.poisoned:
+            raise ZeroDivisionError(id)
+        return await super().read(location)
+
+
 class NoSigner:
     """`Signer` without a key."""
 
@@ -157,7 +175,7 @@ class Settings:
     ttl: float = 300.0
     connect_delay: float = 0.01
     queue: MemoryQueue = field(default_factory=CommittingQueue)
-    spool: MemorySpool = field(default_factory=MemorySpool)
+    spool: FragileSpool = field(default_factory=FragileSpool)
 
 
 class Engine:
@@ -297,9 +315,12 @@ class Engine:
         await self.events.until(true, within)
 
     async def gone(self, *ids: str, within: float = 10.0) -> None:
-        """Wait until these messages have left the queue, or all have."""
+        """Wait until these messages have left the queue and the spool, or all have."""
         await self.until(
-            lambda: not self.queue.messages if not ids else not set(ids) & set(self.queue.messages), within
+            lambda: (
+                set(ids) <= set(self.removed()) if ids else not self.queue.messages and not self.spool.records
+            ),
+            within,
         )
 
     def arrived(self, to: str | None = None) -> list[Accepted]:

@@ -49,7 +49,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """`Clock`: NOW when the loop started, and as much later as the loop is. `stepped` is what people set it by."""
+    """`Clock`: NOW when the loop started, and as much later as the loop is.
+
+    `stepped` is what people set it forward by.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

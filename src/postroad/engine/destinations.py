@@ -72,6 +72,10 @@ class Destinations:
         plan = self._plans.get(hop)
         return plan if plan is not None and plan.good_until > self._clock.now() else None
 
+    def last(self, hop: Hop) -> Plan | None:
+        """The plan as it was last found, good or not any more."""
+        return self._plans.get(hop)
+
     async def plan(self, hop: Hop) -> Plan | Outcome:
         """The plan, or why there is none: deferred (ask later) or failed (no such way)."""
         plan = self.known(hop)
@@ -84,6 +88,19 @@ class Destinations:
         return await asyncio.shield(running)
 
     async def _find(self, hop: Hop) -> Plan | Outcome:
+        while True:
+            routes, ground = self._routes, self._ground
+            found = await self._find_once(hop)
+            # A reload in between made this an answer to an old question.
+            if routes is self._routes and ground is self._ground:
+                break
+        if isinstance(found, Plan):
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            self._plans[hop] = found
+        return found
+
+    async def _find_once(self, hop: Hop) -> Plan | Outcome:
         route = self.route(hop.route)
         if route is None:
             return self._judged(Trouble(Stage.LOCAL, Fault.INTERNAL, f"route {hop.route} is not configured"))
@@ -92,11 +109,7 @@ class Destinations:
             return self._judged(found)
         endpoints, group, ttl = found
         site = SiteKey(route.name, group, requirement(route.tls))
-        plan = Plan(hop, site, endpoints, self._clock.now() + max(ttl, SHORTEST))
-        if len(self._plans) >= MAX_PLANS:
-            self._plans.clear()
-        self._plans[hop] = plan
-        return plan
+        return Plan(hop, site, endpoints, self._clock.now() + max(ttl, SHORTEST))
 
     def _judged(self, trouble: Trouble) -> Outcome:
         return judge(trouble.stage, trouble, None, self._rules)

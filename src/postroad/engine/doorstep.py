@@ -7,7 +7,7 @@ What is remembered of an address, and when mail may go without TLS, is decided i
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from postroad.mail import health
 from postroad.mail.classify import judge
@@ -20,6 +20,8 @@ from postroad.ports import Clock, ConnectFailed, Session, Transport
 
 # Complete SMTP handshakes one attempt may cost (as Postfix's smtp_mx_session_limit).
 HANDSHAKES = 2
+# Endpoints of a site that gave a session, remembered for those whom they greylisted.
+MOST_DOORS = 64
 _BEFORE_HANDSHAKE = frozenset({Stage.CONNECT})
 
 
@@ -32,6 +34,12 @@ class Unreachable(Exception):
         self.endpoint = endpoint
 
 
+def unforeseen(error: Exception, rules: Rules) -> Unreachable:
+    """What a bug on the way to a session means for those who wanted it."""
+    trouble = Trouble(Stage.LOCAL, Fault.INTERNAL, f"internal error: {type(error).__name__}")
+    return Unreachable(judge(Stage.LOCAL, trouble, None, rules), None)
+
+
 class Doorstep:
     def __init__(self, transport: Transport, rules: Rules, clock: Clock, patience: float) -> None:
         """`patience`: seconds between the first TLS failure and the first try without TLS."""
@@ -40,15 +48,20 @@ class Doorstep:
         self._clock = clock
         self._patience = patience
         self._health: dict[str, HostHealth] = {}
+        self._doors: dict[str, Endpoint] = {}
 
     def order(self, endpoints: Sequence[Endpoint], prefer: str | None) -> list[Endpoint]:
         """The endpoints to try: `prefer` (an `Outcome.host`) first, skipped ones only when all are.
 
-        Greylisters remember who knocked where: a retry goes to the same door.
+        Greylisters remember who knocked where: a retry goes to the same door, though
+        a newer plan may have chosen others of a large group.
         """
         now = self._clock.now()
         good = [e for e in endpoints if not health.skipped(self._of(e), now)] or list(endpoints)
-        return sorted(good, key=lambda e: str(e) != prefer) if prefer else good
+        door = self._doors.get(prefer) if prefer else None
+        if door is None or health.skipped(self._of(door), now):
+            return good
+        return [door, *(e for e in good if e != door)]
 
     @asynccontextmanager
     async def session(self, plan: Plan, route: Route, prefer: str | None) -> AsyncIterator[Session]:
@@ -58,20 +71,18 @@ class Doorstep:
         for endpoint in self.order(plan.endpoints, prefer):
             plain = self._goes_plain(endpoint, plan)
             context = self._transport.connect(endpoint, plan.site.tls, route, plaintext=plain)
-            try:
-                session = await context.__aenter__()
-            except ConnectFailed as failed:
-                trouble = self._learn(failed, endpoint), endpoint
-                handshakes += trouble[0].stage not in _BEFORE_HANDSHAKE
-                if handshakes >= HANDSHAKES:
-                    break
-                continue
-            self._reached(endpoint, session)
-            try:
+            async with AsyncExitStack() as connected:
+                try:
+                    session = await connected.enter_async_context(context)
+                except ConnectFailed as failed:
+                    trouble = self._learn(failed, endpoint), endpoint
+                    handshakes += trouble[0].stage not in _BEFORE_HANDSHAKE
+                    if handshakes >= HANDSHAKES:
+                        break
+                    continue
+                self._reached(endpoint, session)
                 yield session
-            finally:
-                await context.__aexit__(None, None, None)
-            return
+                return
         if trouble is None:
             nowhere = Trouble(Stage.DNS, Fault.NO_ADDRESS, f"no endpoint for {plan.hop}")
             raise Unreachable(judge(Stage.DNS, nowhere, None, self._rules), None)
@@ -102,6 +113,9 @@ class Doorstep:
         return outcome
 
     def _reached(self, endpoint: Endpoint, session: Session) -> None:
+        if len(self._doors) >= MOST_DOORS:
+            self._doors.clear()
+        self._doors[str(endpoint)] = endpoint
         record = health.reached(self._of(endpoint))
         if session.tls is not None:
             record = health.tls_worked(record)

@@ -14,10 +14,12 @@ PATIENCE = 16
 
 
 class Ready:
+    """`takes` counts what was taken, ever."""
+
     def __init__(self) -> None:
         self._lanes: tuple[deque[Delivery], ...] = tuple(deque() for _ in Lane)
         self._count = 0
-        self._takes = 0
+        self.takes = 0
 
     def __len__(self) -> int:
         return self._count
@@ -40,8 +42,8 @@ class Ready:
     def take(self) -> Delivery | None:
         if not self._count:
             return None
-        self._takes += 1
-        lowest_first = self._takes % PATIENCE == 0
+        self.takes += 1
+        lowest_first = self.takes % PATIENCE == 0
         for lane in reversed(self._lanes) if lowest_first else self._lanes:
             if lane:
                 self._count -= 1

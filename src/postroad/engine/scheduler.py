@@ -13,10 +13,11 @@ import random
 from collections.abc import Sequence
 from itertools import count
 
+from postroad.engine.backlog import FULL_DISK_WAIT, PESSIMISTIC
 from postroad.engine.destinations import Destinations
 from postroad.engine.ledger import Ledger
 from postroad.engine.packing import Start
-from postroad.engine.site import PESSIMISTIC, Site
+from postroad.engine.site import Site
 from postroad.engine.sites import Sites
 from postroad.mail.backoff import Again, RetryPolicy, next_attempt
 from postroad.mail.events import HopDeferred, HopFailed, StorageTrouble
@@ -28,7 +29,6 @@ from postroad.ports import Clock, Events, Queue, StorageFull
 
 MAX_LOOKUPS = 128
 FAIL_SLICE = 500
-FULL_DISK_WAIT = 5.0
 
 
 class Scheduler:
@@ -194,7 +194,7 @@ class Placement:
         pause = site.paused()
         if pause is not None:
             return Start(State.WAITING, pause.at, pause.why)
-        if not site.reserve(hop, lane):
+        if not site.reserve(lane):
             return Start(State.WAITING, now)
         self._reserved[hop] = site
         return Start(State.ACTIVE, now + PESSIMISTIC)

@@ -8,51 +8,31 @@ nothing is taken from the queue that could not be sent now.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any
+import traceback
+from collections.abc import Callable, Sequence
 
+from postroad.engine.backlog import Backlog
 from postroad.engine.connection import Connection
-from postroad.engine.doorstep import Doorstep, Unreachable
-from postroad.engine.ledger import Ledger
+from postroad.engine.doorstep import Doorstep, Unreachable, unforeseen
 from postroad.engine.ready import Ready
+from postroad.engine.surroundings import Surroundings
 from postroad.mail import throttle
-from postroad.mail.events import HopDeferred, SitePaused, SiteResumed, StorageTrouble
+from postroad.mail.events import InternalError, SitePaused, SiteResumed
 from postroad.mail.message import Attempt, Delivery, Instant, Lane
 from postroad.mail.mx import Plan
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope
 from postroad.mail.routing import Endpoint, Hop, Route
-from postroad.mail.rules import Rules
 from postroad.mail.throttle import Full, Go, Limits, NotBefore
-from postroad.ports import Clock, Events, Queue, Spool, StorageFull, Transport
+from postroad.ports import StorageBroken
 
-# Claimed deliveries a site may hold in memory; below the low mark it claims more.
+# Claimed deliveries a site may hold in memory, twice as many with urgent ones;
+# below the low mark it claims more.
 READY_MOST = 256
 READY_LOW = 16
 SLICE = 64
-# What a claim says of the next try, in case the process dies in the middle.
-PESSIMISTIC = 60.0
-FULL_DISK_WAIT = 5.0
+# What is ready waits so long for the open connections before another opens.
+PATIENCE = 1.0
 _GREY = frozenset({Reason.GREYLIST, Reason.MAYBE_GREYLIST})
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every site works with; one value for all of them."""
-
-    queue: Queue
-    spool: Spool
-    transport: Transport
-    ledger: Ledger
-    clock: Clock
-    events: Events
-    rules: Rules
-    chance: random.Random
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
-    connections: asyncio.Semaphore
-    due: Callable[[Hop, Instant], None]
 
 
 class Site:
@@ -67,10 +47,17 @@ class Site:
         )
         self._ready = Ready()
         self._reserved = 0
-        self._backlog: deque[Hop] = deque()
+        self._backlog = Backlog(around, self._room_for_claims, self.put)
         self._idle: list[asyncio.Future[Delivery]] = []
-        self._claiming = False
+        self._impatience: asyncio.TimerHandle | None = None
         self._closing = False
+
+    def reload(self, route: Route, limits: Limits) -> None:
+        """Other limits or credentials: for connections opened from now on."""
+        if route != self._route:
+            self.resume()
+        self._route = route
+        self._limits = limits
 
     # --- what the scheduler and intake ask ----------------------------------------
 
@@ -81,7 +68,7 @@ class Site:
             self._state.busy
             or len(self._ready)
             or self._reserved
-            or self._backlog
+            or not self._backlog.is_idle
             or self._state.paused_until is not None
             or self._state.cap is not None
         )
@@ -96,16 +83,18 @@ class Site:
         answer = throttle.room(self._state, self._limits, self._around.clock.now())
         return answer if isinstance(answer, NotBefore) else None
 
-    def reserve(self, hop: Hop, lane: Lane) -> bool:
+    def reserve(self, lane: Lane) -> bool:
         """Whether a message that is being accepted may be put here already claimed.
 
-        Not past others: what waits in the queue for this hop goes first.
+        Not past others: what waits in the queue for this site goes first. Urgent mail
+        passes: it would else wait behind everything that is claimed already.
         """
-        if self._closing or self._state.paused_until is not None or hop in self._backlog:
+        if self._closing or self._state.paused_until is not None:
             return False
-        if len(self._ready) + self._reserved >= READY_MOST:
+        urgent = lane is Lane.TRANSACTIONAL
+        if len(self._backlog) and not urgent:
             return False
-        if self._backlog and lane is not Lane.TRANSACTIONAL:
+        if len(self._ready) + self._reserved >= READY_MOST * (1 + urgent):
             return False
         self._reserved += 1
         return True
@@ -117,26 +106,20 @@ class Site:
         """A claimed delivery: to the connection that idled least long, or to the ready ones."""
         if self._closing or self.paused() is not None:
             self._return([delivery])
-            return
-        while self._idle:
-            waiter = self._idle.pop()
-            if not waiter.done():
-                waiter.set_result(delivery)
-                return
-        self._ready.put(delivery)
-        self._open_connections()
+        elif not self._to_idle(delivery):
+            self._ready.put(delivery)
+            self._open_connections()
 
     def offer(self, hop: Hop) -> None:
         """A due hop takes its turn in the ring of those that share this site."""
         if self._closing:
             return
-        if hop not in self._backlog:
-            self._backlog.append(hop)
+        self._backlog.add(hop)
         pause = self.paused()
         if pause is None:
-            self._refill()
+            self._backlog.refill()
         else:
-            self._put_off_backlog(pause)
+            self._backlog.put_off(pause)
 
     def resume(self) -> None:
         """An operator asks for a try now: one probe, whatever was held against the site."""
@@ -150,7 +133,7 @@ class Site:
             return None
         delivery = self._ready.take()
         if len(self._ready) < READY_LOW:
-            self._refill()
+            self._backlog.refill()
         return delivery
 
     def wait(self) -> asyncio.Future[Delivery]:
@@ -167,9 +150,18 @@ class Site:
     def give_back(self, delivery: Delivery) -> None:
         if self._closing or self.paused() is not None:
             self._return([delivery])
-            return
-        self._ready.put_first(delivery)
-        self._open_connections()
+        elif not self._to_idle(delivery):
+            self._ready.put_first(delivery)
+            self._open_connections()
+
+    def _to_idle(self, delivery: Delivery) -> bool:
+        """To the connection that idled least long, if one idles."""
+        while self._idle:
+            waiter = self._idle.pop()
+            if not waiter.done():
+                waiter.set_result(delivery)
+                return True
+        return False
 
     def learned(self, outcomes: Sequence[Outcome]) -> None:
         was_paused = self._state.paused_until is not None
@@ -182,24 +174,39 @@ class Site:
             self._state = throttle.answered(self._state)
         if was_paused and self._state.paused_until is None:
             self._around.events.emit(SiteResumed(str(self.plan.site)))
-        if len(self._ready):
-            self._open_connections()
-        elif self._backlog:
-            self._refill()
+        self._go_on()
 
     # --- connections -----------------------------------------------------------------
 
-    def _open_connections(self) -> None:
+    def _go_on(self) -> None:
+        if len(self._ready):
+            self._open_connections()
+        else:
+            self._backlog.refill()
+
+    def _open_connections(self, impatient: bool = False) -> None:
         """Open while there is more ready than the open ones will soon have taken."""
         while not self._closing and len(self._ready):
             busy = self._state.busy
             urgent = self._ready.has(Lane.TRANSACTIONAL)
-            if busy and len(self._ready) < (1 if urgent else 2) * busy:
+            if busy and not impatient and len(self._ready) < (1 if urgent else 2) * busy:
+                self._be_patient()
                 return
             if not isinstance(throttle.room(self._state, self._limits, self._around.clock.now()), Go):
                 return
+            impatient = False
             self._state = throttle.started(self._state)
             self._around.spawn(self._connection())
+
+    def _be_patient(self) -> None:
+        """Should nothing be taken for a while (a transaction may last ten minutes), one more opens."""
+        if self._impatience is None:
+            loop = asyncio.get_running_loop()
+            self._impatience = loop.call_later(PATIENCE, self._lose_patience, self._ready.takes)
+
+    def _lose_patience(self, takes: int) -> None:
+        self._impatience = None
+        self._open_connections(impatient=takes == self._ready.takes)
 
     async def _connection(self) -> None:
         try:
@@ -208,7 +215,7 @@ class Site:
                     await self._connect_and_work()
         finally:
             self._state = throttle.finished(self._state)
-        self._open_connections()
+        self._go_on()
 
     async def _connect_and_work(self) -> None:
         around = self._around
@@ -229,6 +236,12 @@ class Site:
                 await connection.run()
         except Unreachable as failed:
             self._unreachable(failed, started)
+        except StorageBroken:
+            raise
+        except Exception as error:
+            # A bug that one site brings out is trouble of that site.
+            around.events.emit(InternalError("connection", repr(error), traceback.format_exc()))
+            self._unreachable(unforeseen(error, around.rules), started)
 
     def _stuck_to(self) -> str | None:
         """The door that greylisted what goes next: the retry must knock there."""
@@ -260,17 +273,18 @@ class Site:
     def _troubled(self, outcome: Outcome, then: Callable[[], None] = lambda: None) -> None:
         around = self._around
         now = around.clock.now()
+        before = self.paused()
         if outcome.reason is Reason.CONNECTIONS:
             self._state = throttle.too_many(self._state, self._state.busy, now, outcome)
         else:
             self._state = throttle.troubled(self._state, outcome, self._limits, now, around.chance.random())
         pause = self.paused()
-        if pause is None:
+        if pause is None or pause == before:
             return
         around.events.emit(SitePaused(str(self.plan.site), pause.at, outcome.text))
         then()
         self._return(self._ready.clear())
-        self._put_off_backlog(pause)
+        self._backlog.put_off(pause)
 
     def _return(self, deliveries: Sequence[Delivery]) -> None:
         """Back to the queue, not counted: until the pause ends, or at once when we are closing."""
@@ -278,68 +292,24 @@ class Site:
         due = pause.at if pause is not None else self._around.clock.now()
         self._around.ledger.put_back(deliveries, due, pause.why if pause is not None else None)
 
-    def _put_off_backlog(self, pause: NotBefore) -> None:
-        hops = list(self._backlog)
-        self._backlog.clear()
-        for hop in hops:
-            self._around.spawn(self._put_off(hop, pause))
-
-    async def _put_off(self, hop: Hop, pause: NotBefore) -> None:
-        around = self._around
-        if pause.why is not None:
-            now = around.clock.now()
-            try:
-                count = await around.queue.defer_hop(hop, pause.why, pause.at, now)
-            except StorageFull as error:
-                around.events.emit(StorageTrouble("defer", str(error)))
-            else:
-                if count:
-                    around.events.emit(HopDeferred(str(hop), count, pause.at, pause.why.text))
-        around.due(hop, pause.at)
-
     # --- claims ------------------------------------------------------------------------
 
-    def _refill(self) -> None:
-        if self._claiming or self._closing or not self._backlog or len(self._ready) >= READY_LOW:
-            return
+    def _room_for_claims(self) -> int:
+        if self._closing or len(self._ready) >= READY_LOW:
+            return 0
         answer = throttle.room(self._state, self._limits, self._around.clock.now())
         if isinstance(answer, NotBefore) or (isinstance(answer, Full) and self._state.probing):
-            return
-        self._claiming = True
+            return 0
         # A paused site is asked with a single message.
-        limit = 1 if self._state.paused_until is not None else SLICE
-        self._around.spawn(self._claim(self._backlog[0], limit))
-        self._backlog.rotate(-1)
-
-    async def _claim(self, hop: Hop, limit: int) -> None:
-        around = self._around
-        now = around.clock.now()
-        try:
-            deliveries = await around.queue.claim(hop, now, limit, now + PESSIMISTIC)
-            if sum(len(d.recipients) for d in deliveries) < limit:
-                self._leave(hop, await around.queue.next_due(hop))
-        except StorageFull as error:
-            around.events.emit(StorageTrouble("claim", str(error)))
-            self._leave(hop, now + FULL_DISK_WAIT)
-            deliveries = []
-        finally:
-            self._claiming = False
-        for delivery in deliveries:
-            self.put(delivery)
-        if self._backlog:
-            self._refill()
-
-    def _leave(self, hop: Hop, due: Instant | None) -> None:
-        if hop in self._backlog:
-            self._backlog.remove(hop)
-        if due is not None:
-            self._around.due(hop, due)
+        return 1 if self._state.paused_until is not None else SLICE
 
     def close(self) -> None:
         """No new work: what is ready goes back to the queue, idle connections say QUIT."""
         self._closing = True
         self._return(self._ready.clear())
         self._backlog.clear()
+        if self._impatience is not None:
+            self._impatience.cancel()
         for waiter in self._idle:
             waiter.cancel()
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from postroad.engine.destinations import Destinations
 from postroad.engine.ledger import Ledger
-from postroad.engine.site import Site, Surroundings
+from postroad.engine.site import Site
+from postroad.engine.surroundings import Surroundings
 from postroad.mail.message import Instant
 from postroad.mail.mx import Plan, SiteKey
 from postroad.mail.routing import DIRECT, Hop
@@ -63,9 +64,17 @@ class Sites:
         )
 
     def reload(self, limits: Mapping[str, Limits]) -> None:
-        """Other limits: for sites opened from now on; those that idle are opened anew."""
+        """Other limits and, of the destinations, other routes: also for the sites there are."""
         self._limits = dict(limits)
         self._forget_idle()
+        for key, site in self._sites.items():
+            route = self._destinations.route(key.route)
+            # What is under way by a route that is gone ends as it began.
+            if route is not None:
+                site.reload(route, self._limits_of(key.route))
+
+    def _limits_of(self, route: str) -> Limits:
+        return self._limits.get(route) or self._limits[DIRECT]
 
     def known(self, hop: Hop) -> Site | None:
         """The site of a hop whose plan is at hand."""
@@ -79,9 +88,9 @@ class Sites:
                 self._forget_idle()
             route = self._destinations.route(plan.hop.route)
             assert route is not None, "a plan was made of this route"
-            limits = self._limits.get(plan.hop.route) or self._limits[DIRECT]
+            limits = self._limits_of(plan.hop.route)
             site = self._sites[plan.site] = Site(plan, route, limits, self._around)
-        elif plan.good_until > site.plan.good_until:
+        else:
             site.plan = plan
         return site
 
@@ -89,13 +98,12 @@ class Sites:
         for key in [key for key, site in self._sites.items() if site.is_idle]:
             del self._sites[key]
 
-    def resume(self, hop: Hop | None) -> None:
-        """An operator wants tries now: at the site of this hop, or at all."""
-        if hop is None:
-            for site in self._sites.values():
-                site.resume()
-        elif (found := self.known(hop)) is not None:
-            found.resume()
+    def resume(self, hop: Hop) -> None:
+        """An operator wants a try now: at the site of this hop, by its last plan."""
+        plan = self._destinations.last(hop)
+        site = self._sites.get(plan.site) if plan is not None else None
+        if site is not None:
+            site.resume()
 
     def connections(self) -> int:
         """How many connections are open or opening."""

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from postroad.engine.site import READY_MOST
+from postroad.mail.events import Accepted, Refused, StorageTrouble
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Lane, Location, Message, Recipient
+from postroad.mail.outcome import Stage
+from postroad.ports import Record, StorageBroken
+from tests.support.engine import CommittingQueue, FragileSpool, engine
+from tests.support.loop import virtual
+from tests.support.scripted_network import Host, down, slow
+
+ORG = {"mx.example.org": Host()}
+
+
+class WatchedQueue(CommittingQueue):
+    """Writes into `steps` when rows are asked for and when they are committed."""
+
+    def __init__(self, steps: list[str]) -> None:
+        super().__init__()
+        self.steps = steps
+
+    async def add(self, message: Message, recipients: Sequence[Recipient]) -> None:
+        self.steps.append("rows begun")
+        await super().add(message, recipients)
+        self.steps.append("rows committed")
+
+
+class WatchedSpool(FragileSpool):
+    def __init__(self, steps: list[str]) -> None:
+        super().__init__()
+        self.steps = steps
+
+    async def append(self, record: Record) -> Location:
+        location = await super().append(record)
+        self.steps.append("record synced")
+        return location
+
+
+@virtual
+async def test_the_record_is_synced_before_the_rows_and_the_rows_are_committed_before_the_250() -> None:
+    steps: list[str] = []
+    async with engine(ORG, queue=WatchedQueue(steps), spool=WatchedSpool(steps)) as post:
+        await post.submit("b@example.org")
+        steps.append("250")
+        await post.gone()
+    assert steps[:4] == ["record synced", "rows begun", "rows committed", "250"]
+
+
+@virtual
+async def test_the_reply_and_the_log_name_the_same_id() -> None:
+    async with engine(ORG) as post:
+        reply = await post.offer("b@example.org")
+        assert (reply.code, reply.enhanced) == (250, "2.0.0")
+        assert reply.text == f"Ok: queued as {post.events.of(Accepted)[0].id}"
+        await post.gone()
+
+
+@virtual
+async def test_what_is_sent_is_what_was_given_below_the_fields_that_were_added() -> None:
+    async with engine(ORG) as post:
+        id = await post.submit("b@example.org", body=b"Hello.\r\n")
+        await post.gone()
+        octets = post.arrived()[0].content
+        assert octets.startswith(b"Received: from client.example")
+        assert f"id {id}".encode() in octets
+        assert octets.endswith(b"Subject: hello\r\n\r\nHello.\r\n")
+
+
+@virtual
+async def test_the_first_attempt_starts_at_once() -> None:
+    async with engine(ORG) as post:
+        submitted = post.clock.now()
+        await post.submit("b@example.org")
+        await post.gone()
+        assert post.arrived()[0].at - submitted < 0.1
+
+
+@virtual
+async def test_a_message_for_a_site_that_has_room_is_claimed_as_it_is_accepted() -> None:
+    async with engine(ORG) as post:
+        await post.submit("b@example.org")
+        await post.gone()
+        id = await post.submit("b@example.org")
+        (row,) = post.rows(id)
+        assert (row.state, row.attempts) == (State.ACTIVE, 1)
+        await post.gone()
+
+
+@pytest.mark.parametrize("disk", ["spool", "queue"])
+def test_a_full_disk_answers_452_and_nothing_is_kept(disk: str) -> None:
+    @virtual
+    async def check() -> None:
+        async with engine(ORG) as post:
+            await asyncio.sleep(1)
+            getattr(post, disk).full = True
+            reply = await post.offer("b@example.org")
+            assert (reply.code, reply.enhanced) == (452, "4.3.1")
+            assert post.queue.messages == {}
+            assert post.spool.records == {}
+            assert post.events.of(StorageTrouble)[0].operation == "accept"
+            assert post.fatal == []
+            getattr(post, disk).full = False
+            await post.submit("b@example.org")
+            await post.gone()
+
+    check()
+
+
+@virtual
+async def test_places_reserved_for_refused_messages_are_free_again() -> None:
+    async with engine(ORG) as post:
+        await post.submit("b@example.org")
+        await post.gone()
+        post.spool.full = True
+        for _ in range(READY_MOST):
+            assert (await post.offer("b@example.org")).code == 452
+        post.spool.full = False
+        (row,) = post.rows(await post.submit("b@example.org"))
+        assert row.state is State.ACTIVE
+        await post.gone()
+
+
+@pytest.mark.parametrize("disk", ["spool", "queue"])
+def test_a_broken_disk_ends_the_daemon_and_the_client_keeps_its_message(disk: str) -> None:
+    @virtual
+    async def check() -> None:
+        async with engine(ORG) as post:
+            await asyncio.sleep(1)
+            getattr(post, disk).broken = True
+            reply = await post.offer("b@example.org")
+            assert (reply.code, reply.enhanced) == (451, "4.3.0")
+            assert [type(error) for error in post.fatal] == [StorageBroken]
+            # The movers of this test go on: nothing of theirs needs the disk now.
+            getattr(post, disk).broken = False
+
+    check()
+
+
+class PoisonedSpool(FragileSpool):
+    async def append(self, record: Record) -> Location:
+        if record.content.body == b"poison\r\n":
+            raise ValueError("poison")
+        return await super().append(record)
+
+
+@virtual
+async def test_a_bug_while_accepting_refuses_that_message_and_no_other() -> None:
+    async with engine(ORG, spool=PoisonedSpool()) as post:
+        reply = await post.offer("b@example.org", body=b"poison\r\n")
+        assert (reply.code, reply.enhanced) == (451, "4.3.0")
+        assert [bug.where for bug in post.bugs()] == ["intake"]
+        await post.submit("b@example.org")
+        await post.gone()
+
+
+@virtual
+async def test_what_admission_refuses_never_reaches_the_disk() -> None:
+    async with engine(ORG) as post:
+        reply = await post.offer("b@example.org", body=b"x" * 10_000_001)
+        assert (reply.code, reply.enhanced) == (552, "5.3.4")
+        assert post.spool.records == {}
+        assert post.events.of(Refused)[0].recipient == "b@example.org"
+
+
+@virtual
+async def test_a_message_for_a_paused_site_waits_for_the_end_of_the_pause_and_says_why() -> None:
+    async with engine({"mx.example.org": Host(down())}) as post:
+        await post.submit("b@example.org")
+        await post.until(lambda: bool(post.sites.paused()))
+        (_, until, _) = post.sites.paused()[0]
+        id = await post.submit("b@example.org")
+        (row,) = post.rows(id)
+        assert (row.state, row.due, row.attempts) == (State.WAITING, until, 0)
+        assert row.last is not None
+        assert "refused" in row.last.text
+
+
+@virtual
+async def test_urgent_mail_passes_a_backlog_that_ordinary_mail_waits_behind() -> None:
+    hosts = {"mx.one.example": Host(slow(Stage.DOT, 1))}
+    zone = {
+        "one.example": {"MX": [(10, "mx.one.example")]},
+        "two.example": {"MX": [(10, "mx.one.example")]},
+        "mx.one.example": {"A": ["192.0.2.1"]},
+    }
+    async with engine(hosts, zone) as post:
+        await post.submit("b@one.example", "b@two.example")
+        await post.gone()
+        # The receiver takes a second for each.
+        for n in range(READY_MOST + 50):
+            id = await post.submit(f"b{n}@two.example")
+        assert post.rows(id)[0].state is State.WAITING
+        ordinary = await post.submit("late@one.example")
+        urgent = await post.submit("urgent@one.example", lane=Lane.TRANSACTIONAL)
+        await post.gone(within=300)
+        order = [str(one.recipient) for one in post.arrived()]
+        assert order.index("urgent@one.example") < order.index("late@one.example")
+        assert {ordinary, urgent} <= set(post.removed())
