@@ -26,11 +26,9 @@ from aiosmtpd.smtp import SMTP
 from aiosmtpd.smtp import Session as AiosmtpdSession
 
 from postroad.adapters import smtpd_replies as replies
+from postroad.adapters.smtpd_inbox import Inbox
 from postroad.mail.reply import Reply
 
-READ_SIZE: Final = 256 * 1024
-BUFFER: Final = 32 * 1024
-"""The transport pauses at twice this much unread."""
 LINE_LONGEST: Final = 12288
 """Octets of any line with its CRLF: RFC 4954 4 for base64; most verbs allow less."""
 JUNK_LONGEST: Final = 128 * 1024
@@ -106,10 +104,13 @@ class SmtpStream(SMTP):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, hostname: str) -> None:
-        self._reader = asyncio.StreamReader(limit=BUFFER, loop=loop)
         asyncio.StreamReaderProtocol.__init__(
-            self, self._reader, client_connected_cb=self._cb_client_connected, loop=loop
+            self,
+            asyncio.StreamReader(loop=loop),
+            client_connected_cb=self._cb_client_connected,
+            loop=loop,
         )
+        self._inbox = Inbox(loop)
         self.loop = loop
         self.hostname = hostname
         self.transport = None
@@ -154,7 +155,7 @@ class SmtpStream(SMTP):
         try:
             if self._unsent:
                 await self.flush()
-            chunk = await self._reader.read(READ_SIZE)
+            chunk = await self._inbox.read()
         except OSError:
             raise SessionOver("lost") from None
         if not chunk:
@@ -183,19 +184,24 @@ class SmtpStream(SMTP):
         self._unsent.append(replies.encode(reply))
 
     async def flush(self) -> None:
-        data = b"".join(self._unsent)
+        data = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
         self._unsent.clear()
-        try:
-            self._writer.write(data)
-            await self._writer.drain()
-        except OSError:
-            raise SessionOver("lost") from None
+        self._inbox.check()
+        if self.transport is None or self.transport.is_closing():
+            raise SessionOver("lost")
+        cast(asyncio.WriteTransport, self.transport).write(data)
+        if self._paused:  # type: ignore[attr-defined]
+            try:
+                await self._drain_helper()  # type: ignore[attr-defined]
+            except OSError:
+                self._inbox.check()
+                raise SessionOver("lost") from None
 
     # --- the connection ---
 
     def interrupt(self, over: SessionOver) -> None:
         """End the session when it next waits for the client."""
-        self._reader.set_exception(over)
+        self._inbox.fail(over)
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """The server's side of a handshake; SessionOver where it fails. Nothing may be read before it."""
@@ -219,13 +225,12 @@ class SmtpStream(SMTP):
         self.transport = upgraded
         self._over_ssl = True
         self.tls = _tls_words(upgraded)
-        self._reader._transport = upgraded  # type: ignore[attr-defined]
-        self._writer._transport = upgraded  # type: ignore[attr-defined]
+        self._inbox.attach(upgraded)
 
     @property
     def has_unread(self) -> bool:
         """Whether the client sent more than was read so far."""
-        return self._position < len(self._pending) or bool(self._reader._buffer)  # type: ignore[attr-defined]
+        return self._position < len(self._pending) or len(self._inbox) > 0
 
     def close(self) -> None:
         """Say what is left to say, then close; a client that does not fetch it is cut off."""
@@ -235,21 +240,28 @@ class SmtpStream(SMTP):
             return
         if self._unsent and not transport.is_closing():
             with suppress(OSError):
-                self._writer.write(b"".join(self._unsent))
+                cast(asyncio.WriteTransport, transport).write(b"".join(self._unsent))
         self._unsent.clear()
         transport.close()
         self._cut_off_later()
 
     def eof_received(self) -> bool | None:
-        # aiosmtpd would cancel the session; see the top.
-        return asyncio.StreamReaderProtocol.eof_received(self)
+        # aiosmtpd would cancel the session; see the top. A plain connection stays
+        # half open, so that what was received still gets its answer; TLS cannot.
+        self._inbox.end()
+        return self.tls is None
+
+    def data_received(self, data: bytes) -> None:
+        self._inbox.feed(data)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._inbox.attach(cast(asyncio.ReadTransport, transport))
         super().connection_made(transport)
         self.tls = _tls_words(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self._inbox.end()
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None

@@ -1,0 +1,84 @@
+"""What a client sent and the session has not read yet.
+
+In place of asyncio's StreamReader, whose generality (limits, lines, copies out of
+one growing buffer) every command would pay for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+BUFFER: Final = 64 * 1024
+"""The transport pauses while more than this is unread."""
+
+
+class Inbox:
+    """Octets in order; one reader. `attach` names the transport to pause, again after STARTTLS."""
+
+    __slots__ = ("_chunks", "_ended", "_error", "_loop", "_paused", "_size", "_transport", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._paused = False
+        self._error: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._transport: asyncio.ReadTransport | None = None
+
+    def __len__(self) -> int:
+        return self._size
+
+    def check(self) -> None:
+        """Raise what `fail` was given, if it was."""
+        if self._error is not None:
+            raise self._error
+
+    def attach(self, transport: asyncio.ReadTransport) -> None:
+        self._transport = transport
+        self._paused = False
+
+    def feed(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        if self._size > BUFFER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._ended = True
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """The next read, or the one that waits, raises this, whatever is unread."""
+        self._error = error
+        self._wake()
+
+    async def read(self) -> bytes:
+        """All that came, at least one octet; b"" at the end. Raises what `fail` was given."""
+        while True:
+            self.check()
+            if self._chunks or self._ended:
+                return self._take()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _take(self) -> bytes:
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
