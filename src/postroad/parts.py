@@ -17,9 +17,11 @@ from postroad.adapters.dns import DnsResolver
 from postroad.adapters.hub import EventHub
 from postroad.adapters.local import LocalDoor, LocalSettings
 from postroad.adapters.maildrop import MaildropDoor, MaildropSettings
+from postroad.adapters.segment_audit import holds_mail
 from postroad.adapters.segments import Segments
 from postroad.adapters.smtp import SmtpTransport
 from postroad.adapters.smtpd import Doors, server_context
+from postroad.adapters.sqlite_files import CURE, is_new
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.system import IdMaker, SystemClock
 from postroad.config.model import Config, Listener
@@ -37,6 +39,7 @@ from postroad.mail.message import Instant
 from postroad.mail.routing import DIRECT, hop_for
 from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
+from postroad.ports import StorageBroken
 
 
 @dataclass(slots=True)
@@ -154,16 +157,24 @@ def build(config: Config, events: EventHub, fatal: Callable[[BaseException], Non
     accounts = PasswdAccounts(config.submission.accounts) if config.submission.accounts else None
     config.state_directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     chance = random.Random()  # seeded by the system
+    spool = Segments(config.spool_path, low_water=config.queue.low_water)
+    _refuse_lost_index(config)
     base = Foundation(
         clock=SystemClock(),
         chance=chance,
         new_id=IdMaker(chance),
         events=events,
-        spool=Segments(config.spool_path, low_water=config.queue.low_water),
+        spool=spool,
         queue=SqliteQueue(config.index_path),
     )
     engine = _engine(config, base, loaded)
     return Parts(base, engine, _entrances(config, base, engine, loaded, accounts, fatal), loaded)
+
+
+def _refuse_lost_index(config: Config) -> None:
+    """An empty index beside segments full of mail would have them removed as settled."""
+    if is_new(config.index_path) and holds_mail(config.spool_path):
+        raise StorageBroken(f"{config.index_path} is missing, and {config.spool_path} holds mail; {CURE}")
 
 
 def _engine(config: Config, base: Foundation, loaded: Material) -> Engine:

@@ -208,3 +208,36 @@ AND (:sender_domain IS NULL OR (m.sender_domain = :sender_domain AND m.sender_lo
 AND (:null_sender IS NULL OR m.sender_domain IS NULL)
 AND (:older_than IS NULL OR m.received_at < :older_than)
 ORDER BY r.message, r.n LIMIT :limit
+
+
+-- --- the check of the spool: each finds nothing in a sound index ---
+
+-- name: places
+SELECT id, segment, offset, length FROM message
+
+-- name: count_recipients
+SELECT count(*) FROM recipient
+
+-- name: bad_states
+SELECT r.message, 'recipient ' || r.n || ': state ' || r.state || ', attempts ' || r.attempts
+    || ', told ' || r.told || iif(h.id IS NULL, ', no hop', '')
+FROM recipient r LEFT JOIN hop h ON h.id = r.hop
+WHERE typeof(r.state) <> 'integer' OR r.state NOT BETWEEN 0 AND 5 OR r.attempts < 0
+OR r.told NOT IN (0, 1) OR (r.told = 1 AND r.state IN {open}) OR h.id IS NULL
+
+-- name: without_message
+SELECT DISTINCT message, 'recipients without their message' FROM recipient
+WHERE message NOT IN (SELECT id FROM message)
+
+-- name: without_recipients
+SELECT id, 'a message without recipients' FROM message
+WHERE NOT EXISTS (SELECT 1 FROM recipient WHERE message = message.id)
+
+-- name: over
+SELECT id, 'a message that is over, and not removed' FROM message
+WHERE EXISTS (SELECT 1 FROM recipient WHERE message = message.id)
+AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = message.id AND (state IN {open} OR {news}))
+
+-- name: shared_places
+SELECT max(id), 'two messages at segment ' || segment || ', octet ' || offset FROM message
+GROUP BY segment, offset HAVING count(*) > 1

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 from postroad.ports import StorageBroken
 
 # A program that waits longer for another one's lock is stuck, not patient.
 BUSY_TIMEOUT = 5.0
+CURE = "to make a new index from the segments: postroad spool rebuild"
 
 _PIECE = re.compile(r"^-- (?P<kind>name|fragment|step): (?P<name>\w+)$", re.MULTILINE)
 _COMMENT = re.compile(r"--.*$", re.MULTILINE)
@@ -62,8 +65,26 @@ def open_writable(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     except (sqlite3.Error, OSError) as error:
-        raise StorageBroken(f"{path}: {error}") from error
+        raise StorageBroken(f"{path}: {error}{cure(error)}") from error
     return connection
+
+
+def cure(error: Exception) -> str:
+    """What helps against an index that is damaged; empty for other errors."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return f"; {CURE}" if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else ""
+
+
+def is_new(path: Path) -> bool:
+    """Whether there is no index, or an empty file in its place. Raises StorageBroken where it is none."""
+    if not path.exists() or not path.stat().st_size:
+        return True
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+            (taken,) = connection.execute("PRAGMA user_version").fetchone()
+            return bool(taken == 0)
+    except sqlite3.Error as error:
+        raise StorageBroken(f"{path}: {error}{cure(error)}") from error
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from postroad.adapters.sqlite_files import BUSY_TIMEOUT, load_queries
+from postroad.adapters.sqlite_files import BUSY_TIMEOUT, cure, load_queries
 from postroad.adapters.sqlite_rows import Row, to_message, to_pair, to_recipient
 from postroad.mail.address import AddressError, parse_address
 from postroad.mail.lifecycle import State
@@ -122,7 +122,7 @@ class SqliteReader:
             connection = await self._open()
             return list(await connection.execute_fetchall(self._sql[name], values))
         except (sqlite3.Error, OSError) as error:
-            raise StorageBroken(f"{self._path}: {error}") from error
+            raise StorageBroken(f"{self._path}: {error}{cure(error)}") from error
 
     async def _open(self) -> aiosqlite.Connection:
         async with self._opening:

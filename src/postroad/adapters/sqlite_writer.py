@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from postroad.adapters.group_commit import GroupCommit
+from postroad.adapters.sqlite_files import cure
 from postroad.ports import StorageBroken, StorageFull
 
 Argument = TypeVar("Argument")
@@ -112,4 +113,4 @@ def _translate(error: Exception) -> Exception:
         return StorageFull(f"index: {error}")
     if code in _HARMLESS:
         return ValueError(f"index: {error}")
-    raise StorageBroken(f"index: {error}") from error
+    raise StorageBroken(f"index: {error}{cure(error)}") from error

@@ -39,6 +39,7 @@ def parser() -> Parser:
     _queue(verbs)
     status = verbs.add_parser("status", help="what runs and waits now")
     status.add_argument("--json", action="store_true", help="one object")
+    _spool(verbs)
     _send(verbs)
     return top
 
@@ -74,6 +75,14 @@ def _queue(verbs: argparse._SubParsersAction[Parser]) -> None:
         change.add_argument("--all", action="store_true", help="the whole queue")
         change.add_argument("--yes", action="store_true", help="with --all: yes, I mean it")
         change.add_argument("--json", action="store_true", help="one object a recipient, one a line")
+
+
+def _spool(verbs: argparse._SubParsersAction[Parser]) -> None:
+    actions = _actions(verbs, "spool", "hold the queue on disk against itself, make its index anew")
+    check = actions.add_parser("check", help="all in which index and segments disagree; exit 65")
+    check.add_argument("--json", action="store_true", help="one object")
+    rebuild = actions.add_parser("rebuild", help="a new index from the segments; the daemon must be down")
+    rebuild.add_argument("--json", action="store_true", help="one object")
 
 
 def _filters(target: Parser) -> None:

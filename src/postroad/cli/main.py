@@ -61,6 +61,11 @@ def _run(args: Namespace) -> int:
             return account.add(config, args.name, from_stdin=args.password_stdin, replace=args.replace)
         case "queue":
             return _queue(config, args)
+        case "spool":
+            from postroad.cli import spool
+
+            verb = spool.check if args.action == "check" else spool.rebuild
+            return verb(config, as_json=args.json)
         case "status":
             from postroad.cli import status
 

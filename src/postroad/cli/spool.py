@@ -1,0 +1,103 @@
+"""`postroad spool check | rebuild`: index and segments held against each other, and the index made anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from postroad.adapters.segment_audit import in_use
+from postroad.adapters.segment_lock import SpoolInUse, hold
+from postroad.cli.client import config_for
+from postroad.cli.spool_check import Report
+from postroad.cli.spool_check import check as look
+from postroad.cli.spool_rebuild import Rebuilt
+from postroad.cli.spool_rebuild import rebuild as make
+from postroad.cli.text import CommandFailed, count, say
+from postroad.config.model import Config
+from postroad.ports import StorageBroken
+
+# Longer than marks and rows of a running daemon may lag behind each other.
+SECOND_LOOK = 2.5
+
+
+def check(config: str, *, as_json: bool) -> int:
+    """0: sound; 65 with findings. Changes nothing."""
+    settings = config_for(config)
+    report = _report(settings)
+    if as_json:
+        print(json.dumps(report.as_json()))
+    else:
+        _tell(report)
+    return os.EX_DATAERR if report.findings else os.EX_OK
+
+
+def _report(settings: Config) -> Report:
+    index, spool = settings.index_path, settings.spool_path
+    if not spool.is_dir():
+        text = f"{spool}: no spool; has the daemon ever run with this configuration?"
+        raise CommandFailed(text, os.EX_NOINPUT)
+    try:
+        report = look(index, spool)
+        if report.findings and in_use(spool):
+            # Mail in motion looks like a finding: only what stays is one.
+            time.sleep(SECOND_LOOK)
+            first, report = set(report.findings), look(index, spool)
+            report.findings = [each for each in report.findings if each in first]
+    except PermissionError as error:
+        text = f"{error.filename}: {error.strerror}; be root or the user of the daemon"
+        raise CommandFailed(text, os.EX_NOPERM) from None
+    return report
+
+
+def _tell(report: Report) -> None:
+    for each in report.findings:
+        say(f"{each.file}: {each.kind}: {each.id or 'unknown message'}: {each.text}")
+    counted = f"{count(report.messages, 'message')}, {count(report.records, 'record')}"
+    say(f"{counted}, {count(len(report.findings), 'finding')}")
+    if any(each.kind in ("damaged-index", "missing-index") for each in report.findings):
+        say("to make a new index from the segments, stop the daemon: postroad spool rebuild")
+
+
+def rebuild(config: str, *, as_json: bool) -> int:
+    """A new index from what the segments hold; needs the daemon down."""
+    settings = config_for(config)
+    if not settings.spool_path.is_dir():
+        raise CommandFailed(f"{settings.spool_path}: no spool to read", os.EX_NOINPUT)
+    try:
+        lock = hold(settings.spool_path)
+    except SpoolInUse as used:
+        raise CommandFailed(f"{used}; stop the daemon first", os.EX_TEMPFAIL) from None
+    except PermissionError as error:
+        text = f"{error.filename}: {error.strerror}; be root or the user of the daemon"
+        raise CommandFailed(text, os.EX_NOPERM) from None
+    try:
+        rebuilt = make(settings.index_path, settings.spool_path, time.time())
+        _give_to_owner(settings)
+    except (StorageBroken, OSError) as error:
+        raise CommandFailed(f"the old index stays: {error}", os.EX_IOERR) from None
+    finally:
+        os.close(lock)
+    if as_json:
+        print(json.dumps(rebuilt.as_json()))
+    else:
+        _summarise(rebuilt)
+    return os.EX_OK
+
+
+def _give_to_owner(settings: Config) -> None:
+    """Root may have run this: the index is the daemon's, as its spool is."""
+    owner = settings.spool_path.stat()
+    if os.geteuid() == 0:
+        os.chown(settings.index_path, owner.st_uid, owner.st_gid)
+
+
+def _summarise(rebuilt: Rebuilt) -> None:
+    waiting = f"{count(rebuilt.messages, 'message')} to {count(rebuilt.recipients, 'recipient')}"
+    say(f"a new index: {waiting} wait")
+    say(f"left out: {rebuilt.settled} settled, {rebuilt.copies} found twice")
+    if rebuilt.damaged or rebuilt.bodies_lost:
+        say(f"lost to damage: {count(rebuilt.damaged, 'record')}, {rebuilt.bodies_lost} with their bodies")
+    if rebuilt.aside:
+        say(f"the old index: {rebuilt.aside}")
+    say("what was delivered in the second before the index was lost may be delivered again")

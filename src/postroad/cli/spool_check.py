@@ -1,0 +1,135 @@
+"""What `postroad spool check` looks for: everything in which index and segments disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from postroad.adapters.segment_audit import Damage, body_problem, stray_bodies, walk
+from postroad.adapters.segment_marks import Done, is_done, read_marks
+from postroad.adapters.segment_reader import body_name, segment_name
+from postroad.adapters.sqlite_audit import Index, audit
+from postroad.mail.message import Location
+from postroad.mail.queue_id import parse_id
+from postroad.ports import Record, StorageBroken
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`kind` is one of KINDS; `id` the message, "" where it is unknown; `file` where to look."""
+
+    kind: str
+    id: str
+    file: str
+    text: str
+
+
+KINDS = {
+    "damaged-index": "the index cannot be read whole",
+    "missing-index": "there is no index, and the segments hold mail",
+    "impossible-state": "rows of the index that cannot be",
+    "missing-record": "the index names a message that the segments do not hold",
+    "wrong-crc": "a record or body that is damaged",
+    "orphan-record": "a message in the segments that the index does not know",
+    "orphan-body": "a body without its record",
+}
+
+
+@dataclass(slots=True)
+class Report:
+    """What was counted, and what was found."""
+
+    messages: int
+    recipients: int
+    records: int
+    findings: list[Finding]
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self) | {"clean": not self.findings}
+
+
+def check(index_path: Path, spool: Path) -> Report:
+    """One look at both sides. Where a daemon runs, what is on its way looks like a finding."""
+    findings: list[Finding] = []
+    index, known = Index(), False
+    try:
+        index, known = (audit(index_path), True) if index_path.exists() else (index, False)
+        known = known and not index.damage
+        findings += [Finding("damaged-index", "", index_path.name, text) for text in index.damage]
+    except StorageBroken as broken:
+        findings.append(Finding("damaged-index", "", index_path.name, str(broken)))
+    findings += [Finding("impossible-state", id, index_path.name, text) for id, text in index.impossible]
+    comparison = _Comparison(spool, index.places, read_marks(spool))
+    found = list(comparison.findings())
+    if not known:
+        # Without an index every record is an orphan: one sentence says that.
+        orphans = [each for each in found if each.kind == "orphan-record"]
+        found = [each for each in found if each.kind != "orphan-record"]
+        if orphans and not findings:
+            text = f"{len(orphans)} messages lie in the segments"
+            findings.append(Finding("missing-index", "", index_path.name, text))
+    return Report(len(index.places), index.recipients, comparison.records, findings + found)
+
+
+class _Comparison:
+    """The walk over the segments, against the places that the index names."""
+
+    def __init__(self, spool: Path, places: Mapping[str, Location], marks: Done) -> None:
+        self._spool = spool
+        self._places = places
+        self._marks = marks
+        self._seen: set[str] = set()
+        self._damaged: list[Damage] = []
+        self.records = 0
+
+    def findings(self) -> Iterator[Finding]:
+        for each in walk(self._spool):
+            if isinstance(each, Damage):
+                self._damaged.append(each)
+            else:
+                yield from self._record(each)
+        yield from self._missing()
+        yield from self._damage()
+        for number in stray_bodies(self._spool):
+            yield Finding("orphan-body", "", body_name(number), "its segment is gone")
+
+    def _record(self, record: Record) -> Iterator[Finding]:
+        self.records += 1
+        message = record.message
+        name = segment_name(message.location.segment)
+        place = self._places.get(message.id)
+        if place == message.location:
+            self._seen.add(message.id)
+            problem = body_problem(self._spool, record)
+            if problem:
+                yield Finding("wrong-crc", message.id, name, problem)
+        elif place is None and not is_done(
+            self._marks, parse_id(message.id), [r.n for r in record.recipients]
+        ):
+            text = f"octet {message.location.offset}: neither in the index nor marked as done"
+            yield Finding("orphan-record", message.id, name, text)
+
+    def _missing(self) -> Iterator[Finding]:
+        damaged = {each.location.segment: each for each in self._damaged}
+        for id in self._places.keys() - self._seen:
+            place = self._places[id]
+            near = [each for each in self._damaged if _overlap(each.location, place)] if damaged else []
+            kind = "wrong-crc" if near else "missing-record"
+            text = near[0].text if near else "no whole record lies there"
+            yield Finding(kind, id, segment_name(place.segment), f"octet {place.offset}: {text}")
+
+    def _damage(self) -> Iterator[Finding]:
+        """Damage that no row is about. A torn tail is what a crash leaves, and nobody's message."""
+        for each in self._damaged:
+            if not each.tail and not any(_overlap(each.location, place) for place in self._places.values()):
+                where = segment_name(each.location.segment)
+                yield Finding("wrong-crc", "", where, f"octet {each.location.offset}: {each.text}")
+
+
+def _overlap(one: Location, other: Location) -> bool:
+    return (
+        one.segment == other.segment
+        and one.offset < other.offset + other.length
+        and other.offset < one.offset + one.length
+    )

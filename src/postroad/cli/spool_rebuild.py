@@ -1,0 +1,111 @@
+"""A new index from the segments: what `postroad spool rebuild` does while no daemon runs."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from postroad.adapters.segment_audit import body_problem, walk
+from postroad.adapters.segment_marks import WHOLE, read_marks
+from postroad.adapters.segment_writer import sync_directory
+from postroad.adapters.sqlite_changes import Changes
+from postroad.adapters.sqlite_files import open_writable
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Instant, Message, Recipient
+from postroad.mail.queue_id import parse_id
+from postroad.ports import Notice, Record, StorageBroken
+
+# Messages one transaction takes.
+SLICE = 1000
+# What SQLite keeps beside an index; moved with it, for the new one must not meet it.
+BESIDE = ("-wal", "-shm")
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """Counts: what waits in the new index; what was left out and why; `aside`: the old index."""
+
+    messages: int = 0
+    recipients: int = 0
+    settled: int = 0
+    copies: int = 0
+    damaged: int = 0
+    bodies_lost: int = 0
+    aside: str | None = None
+    _seen: set[str] = field(default_factory=set, repr=False)
+
+    def as_json(self) -> dict[str, object]:
+        names = ("messages", "recipients", "settled", "copies", "damaged", "bodies_lost", "aside")
+        return {name: getattr(self, name) for name in names}
+
+
+def rebuild(index: Path, spool: Path, now: Instant) -> Rebuilt:
+    """The caller holds the spool's lock. Raises StorageBroken, OSError; the old index stays then."""
+    rebuilt = Rebuilt()
+    fresh = index.with_name(f"{index.name}.new")
+    for name in (fresh, *(Path(f"{fresh}{each}") for each in BESIDE)):
+        name.unlink(missing_ok=True)
+    _fill(fresh, _waiting(spool, now, rebuilt))
+    rebuilt.aside = _set_aside(index)
+    fresh.rename(index)
+    sync_directory(index.parent)
+    return rebuilt
+
+
+def _waiting(spool: Path, now: Instant, rebuilt: Rebuilt) -> Iterator[Notice]:
+    marks = read_marks(spool)
+    for each in walk(spool):
+        if not isinstance(each, Record):
+            rebuilt.damaged += not each.tail
+            continue
+        done = marks.get(parse_id(each.message.id), set())
+        left = [_as_accepted(r, now) for r in each.recipients if r.n not in done and WHOLE not in done]
+        if not left:
+            rebuilt.settled += 1
+        elif each.message.id in rebuilt._seen:
+            # Compaction was copying it when the index was lost.
+            rebuilt.copies += 1
+        elif body_problem(spool, each):
+            rebuilt.bodies_lost += 1
+        else:
+            rebuilt._seen.add(each.message.id)
+            rebuilt.messages += 1
+            rebuilt.recipients += len(left)
+            yield each.message, left
+
+
+def _as_accepted(recipient: Recipient, now: Instant) -> Recipient:
+    """Its attempts are forgotten with the old index; it is due at once."""
+    state = State.HELD if recipient.state is State.HELD else State.WAITING
+    return replace(recipient, state=state, attempts=0, due=now, last=None)
+
+
+def _fill(path: Path, notices: Iterator[tuple[Message, Sequence[Recipient]]]) -> None:
+    connection = open_writable(path)
+    changes = Changes(connection)
+    try:
+        while batch := [notice for notice, _ in zip(notices, range(SLICE), strict=False)]:
+            connection.execute("BEGIN IMMEDIATE")
+            changes.add(batch)
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StorageBroken(f"{path}: {error}") from error
+    finally:
+        # Closing copies SQLite's log into the file and syncs it.
+        connection.close()
+
+
+def _set_aside(index: Path) -> str | None:
+    """The index with what SQLite kept beside it, under a name that nobody opens."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = index.with_name(f"{index.name}.damaged-{stamp}")
+    # The log first: it must never be met by an index that it does not belong to.
+    for beside in (*BESIDE, ""):
+        old = Path(f"{index}{beside}")
+        if old.exists():
+            os.rename(old, f"{aside}{beside}")
+    return str(aside) if aside.exists() else None

@@ -1,0 +1,305 @@
+"""The spool held against the index: each planted disagreement is found, a lost index is made anew."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from postroad.adapters.segment_marks import encode_mark, write_marks
+from postroad.adapters.segments import Segments
+from postroad.adapters.sqlite_queue import SqliteQueue
+from postroad.cli.main import main
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Message, Recipient
+from postroad.mail.queue_id import parse_id
+from postroad.ports import QueueFilter
+from tests.support.build import change, content, delivered, message, queue_id, recipient, record
+from tests.support.queued import fill, state_directory
+from tests.support.running import running
+
+Captured = pytest.CaptureFixture[str]
+LARGE = b"x" * 50_000
+
+
+async def run(directory: Path, *arguments: str) -> int:
+    return await asyncio.to_thread(main, ["--config", str(directory / "postroad.toml"), "spool", *arguments])
+
+
+@pytest.fixture
+async def state() -> AsyncIterator[Path]:
+    """Four messages in one segment, the second to two recipients; a fifth with a body of its own."""
+    with state_directory() as directory:
+        mails = []
+        for number in range(1, 5):
+            body = b"%d\r\n" % number * 20
+            owner = message(number, size=content(body=body).size)
+            mails.append((owner, [recipient(owner, n=n) for n in range(2 if number == 2 else 1)], body))
+        await fill(directory, *mails)
+        await add_large(directory)
+        yield directory
+
+
+async def add_large(directory: Path) -> None:
+    spool, queue = Segments(directory / "spool"), SqliteQueue(directory / "queue.sqlite")
+    async with running(spool, queue):
+        file = spool.stage(queue_id(5))
+        await file.write(LARGE)
+        large = record(5, file.finish(b"h" * 32))
+        await queue.add(replace(large.message, location=await spool.append(large)), large.recipients)
+
+
+async def findings(directory: Path, capsys: Captured) -> tuple[int, list[tuple[str, str]]]:
+    """The exit code, and (kind, id) of each finding, by kind."""
+    status = await run(directory, "check", "--json")
+    said = json.loads(capsys.readouterr().out)
+    assert said["clean"] is (status == 0)
+    return status, sorted((each["kind"], each["id"]) for each in said["findings"])
+
+
+def change_index(directory: Path, *statements: str) -> None:
+    with sqlite3.connect(directory / "queue.sqlite") as connection:
+        for each in statements:
+            connection.execute(each)
+    connection.close()
+
+
+def place_of(directory: Path, number: int) -> tuple[int, int]:
+    """Offset and length in the first segment."""
+    connection = sqlite3.connect(directory / "queue.sqlite")
+    found = connection.execute(
+        "SELECT offset, length FROM message WHERE id = ?", (parse_id(queue_id(number)),)
+    ).fetchone()
+    connection.close()
+    return found[0], found[1]
+
+
+def flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        (octet,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([octet ^ 1]))
+
+
+FIRST_SEGMENT = "spool/00000001.seg"
+BODY = "spool/00000002.body"
+ID = {number: parse_id(queue_id(number)) for number in range(1, 9)}
+
+
+def damage_record(directory: Path, number: int) -> None:
+    offset, length = place_of(directory, number)
+    flip(directory / FIRST_SEGMENT, offset + length - 3)
+
+
+def remove_rows(directory: Path, number: int) -> None:
+    change_index(
+        directory,
+        f"DELETE FROM message WHERE id = {ID[number]}",
+        f"DELETE FROM recipient WHERE message = {ID[number]}",
+    )
+
+
+def cut_segment(directory: Path) -> None:
+    offset, _ = place_of(directory, 4)
+    with (directory / FIRST_SEGMENT).open("r+b") as file:
+        file.truncate(offset)
+
+
+PLANTED: list[tuple[Callable[[Path], object], list[tuple[str, int]]]] = [
+    (lambda d: remove_rows(d, 3), [("orphan-record", 3)]),
+    (cut_segment, [("missing-record", 4)]),
+    (lambda d: (d / FIRST_SEGMENT).unlink(), [("missing-record", n) for n in (1, 2, 3, 4)]),
+    (lambda d: damage_record(d, 2), [("wrong-crc", 2)]),
+    (lambda d: damage_record(d, 4), [("wrong-crc", 4)]),
+    (lambda d: flip(d / BODY, 77), [("wrong-crc", 5)]),
+    (lambda d: (d / BODY).unlink(), [("wrong-crc", 5)]),
+    (lambda d: (d / "spool/00000009.body").write_bytes(b"x"), [("orphan-body", 0)]),
+    (
+        lambda d: change_index(d, f"UPDATE recipient SET state = 9 WHERE message = {ID[1]}"),
+        [("impossible-state", 1), ("impossible-state", 1)],
+    ),
+    (
+        lambda d: change_index(d, f"UPDATE recipient SET told = 1 WHERE message = {ID[1]}"),
+        [("impossible-state", 1)],
+    ),
+    (
+        lambda d: change_index(d, f"UPDATE recipient SET attempts = -1 WHERE message = {ID[1]}"),
+        [("impossible-state", 1)],
+    ),
+    (
+        lambda d: change_index(d, f"UPDATE recipient SET hop = 99 WHERE message = {ID[1]}"),
+        [("impossible-state", 1)],
+    ),
+    (
+        lambda d: change_index(d, f"UPDATE recipient SET state = 3 WHERE message = {ID[1]}"),
+        [("impossible-state", 1)],
+    ),
+    (
+        lambda d: change_index(d, f"DELETE FROM recipient WHERE message = {ID[1]}"),
+        [("impossible-state", 1)],
+    ),
+    (
+        lambda d: change_index(d, f"DELETE FROM message WHERE id = {ID[1]}"),
+        [("impossible-state", 1), ("orphan-record", 1)],
+    ),
+    (
+        lambda d: change_index(d, f"UPDATE message SET offset = 0 WHERE id = {ID[2]}"),
+        [("impossible-state", 2), ("missing-record", 2)],
+    ),
+    (lambda d: (d / "queue.sqlite").unlink(), [("missing-index", 0)]),
+    (lambda d: (d / "queue.sqlite").write_bytes(b"no index" * 999), [("damaged-index", 0)]),
+]
+
+
+@pytest.mark.parametrize(("plant", "found"), PLANTED)
+async def test_each_planted_disagreement_is_found(
+    state: Path, capsys: Captured, plant: Callable[[Path], object], found: list[tuple[str, int]]
+) -> None:
+    plant(state)
+    expected = sorted((kind, queue_id(number) if number else "") for kind, number in found)
+    assert await findings(state, capsys) == (65, expected)
+
+
+async def test_a_sound_spool_has_no_findings(state: Path, capsys: Captured) -> None:
+    assert await findings(state, capsys) == (0, [])
+    assert await run(state, "check") == 0
+    assert capsys.readouterr().out == "5 messages, 5 records, 0 findings\n"
+
+
+async def test_what_is_marked_as_done_is_no_orphan(state: Path, capsys: Captured) -> None:
+    remove_rows(state, 3)
+    write_marks(state / "spool", {1: encode_mark(ID[3])})
+    assert await findings(state, capsys) == (0, [])
+
+
+async def test_a_torn_tail_that_nobody_was_promised_is_no_finding(state: Path, capsys: Captured) -> None:
+    with (state / FIRST_SEGMENT).open("ab") as file:
+        file.write(b"\x89PRM torn")
+    assert await findings(state, capsys) == (0, [])
+
+
+async def test_the_check_changes_nothing(state: Path) -> None:
+    flip(state / BODY, 1)
+    before = {path: path.read_bytes() for path in state.rglob("*") if path.is_file()}
+    await run(state, "check")
+    left = {path: path.read_bytes() for path in before}
+    assert left == before
+
+
+async def test_findings_name_the_file_the_kind_and_the_message(state: Path, capsys: Captured) -> None:
+    damage_record(state, 2)
+    assert await run(state, "check") == 65
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith(f"00000001.seg: wrong-crc: {queue_id(2)}: octet ")
+
+
+# --- a new index ---------------------------------------------------------------------
+
+
+async def waiting(directory: Path) -> dict[str, tuple[Message, list[Recipient]]]:
+    """Open recipients by message, read from the index; each message's content was read too."""
+    spool, queue = Segments(directory / "spool"), SqliteQueue(directory / "queue.sqlite")
+    found: dict[str, tuple[Message, list[Recipient]]] = {}
+    async with running(spool, queue):
+        for owner, row in await queue.select(QueueFilter(), 100):
+            found.setdefault(owner.id, (owner, []))[1].append(row)
+            stored = await spool.read(owner.location)
+            assert b"".join([chunk async for chunk in stored.chunks()])
+    return found
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"no index" * 999),
+        lambda path: flip(path, 5),
+    ],
+)
+async def test_a_lost_index_is_made_anew_with_every_message(
+    state: Path, capsys: Captured, lose: Callable[[Path], object]
+) -> None:
+    before = await waiting(state)
+    lose(state / "queue.sqlite")
+    assert await run(state, "rebuild", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["messages"], said["recipients"], said["damaged"]) == (5, 6, 0)
+    after = await waiting(state)
+    assert {id: owner for id, (owner, _) in after.items()} == {id: owner for id, (owner, _) in before.items()}
+    assert {id: [row.address for row in rows] for id, (_, rows) in after.items()} == {
+        id: [row.address for row in rows] for id, (_, rows) in before.items()
+    }
+    assert await findings(state, capsys) == (0, [])
+
+
+async def test_the_old_index_is_kept_aside(state: Path, capsys: Captured) -> None:
+    old = (state / "queue.sqlite").read_bytes()
+    assert await run(state, "rebuild", "--json") == 0
+    aside = Path(json.loads(capsys.readouterr().out)["aside"])
+    assert aside.name.startswith("queue.sqlite.damaged-")
+    assert aside.read_bytes() == old
+
+
+async def test_delivered_mail_does_not_come_back(state: Path) -> None:
+    spool, queue = Segments(state / "spool"), SqliteQueue(state / "queue.sqlite")
+    spool.adopt(await queue.live())
+    async with running(spool, queue):
+        for owner, row in await queue.select(QueueFilter(), 100):
+            if row.message == queue_id(1):
+                await queue.change([replace(change(row, delivered()), state=State.CANCELLED)])
+                spool.release(owner)
+            elif row.message == queue_id(2) and row.n == 0:
+                spool.done(owner, [0])
+    (state / "queue.sqlite").unlink()
+    assert await run(state, "rebuild") == 0
+    after = await waiting(state)
+    assert sorted(after) == [queue_id(number) for number in (2, 3, 4, 5)]
+    assert [row.n for row in after[queue_id(2)][1]] == [1]
+
+
+async def test_only_what_is_damaged_is_lost(state: Path, capsys: Captured) -> None:
+    damage_record(state, 2)
+    flip(state / BODY, 1)
+    assert await run(state, "rebuild", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["messages"], said["damaged"], said["bodies_lost"]) == (3, 1, 1)
+    assert sorted(await waiting(state)) == [queue_id(number) for number in (1, 3, 4)]
+
+
+async def test_a_damaged_header_hides_no_record_behind_it(state: Path) -> None:
+    flip(state / FIRST_SEGMENT, place_of(state, 2)[0])
+    assert await run(state, "rebuild") == 0
+    assert sorted(await waiting(state)) == [queue_id(number) for number in (1, 3, 4, 5)]
+
+
+async def test_attempts_begin_anew_and_a_second_copy_is_left_out(state: Path, capsys: Captured) -> None:
+    octets = (state / FIRST_SEGMENT).read_bytes()
+    (state / "spool/00000007.seg").write_bytes(octets)
+    change_index(state, "UPDATE recipient SET state = 1, attempts = 5")
+    assert await run(state, "rebuild", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["copies"] == 4
+    rows = [row for _, rows in (await waiting(state)).values() for row in rows]
+    assert {(row.state, row.attempts) for row in rows} == {(State.WAITING, 0)}
+
+
+async def test_no_new_index_is_made_under_a_daemon(state: Path, capsys: Captured) -> None:
+    spool = Segments(state / "spool")
+    before = (state / "queue.sqlite").read_bytes()
+    async with running(spool):
+        assert await run(state, "rebuild") == 75
+    assert "is in use by process" in capsys.readouterr().err
+    assert (state / "queue.sqlite").read_bytes() == before
+
+
+async def test_without_a_spool_there_is_nothing_to_do(capsys: Captured) -> None:
+    with state_directory() as directory:
+        assert await run(directory, "check") == 66
+        assert await run(directory, "rebuild") == 66
+    assert "no spool" in capsys.readouterr().err

@@ -1,0 +1,84 @@
+"""The daemon and an index that is gone or damaged: it says so, and how to mend it, and loses nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from postroad.demo.process import DaemonFailed
+from postroad.demo.world import Site, World
+from tests.support.daemon import Daemon
+
+BOTH = ("harbour.example", "island.example")
+LETTER = b"From: <anna@sender.example>\r\nSubject: kept\r\n\r\nGood morning.\r\n"
+
+
+def remove(index: Path) -> None:
+    for each in index.parent.glob("queue.sqlite*"):
+        each.unlink()
+
+
+def overwrite(index: Path) -> None:
+    remove(index)
+    index.write_bytes(os.urandom(20_000))
+
+
+def empty(index: Path) -> None:
+    remove(index)
+    index.touch()
+
+
+@pytest.mark.parametrize("lose", [remove, overwrite, empty])
+async def test_a_daemon_without_its_index_says_what_to_do_and_goes_on_from_there(
+    lose: Callable[[Path], None],
+) -> None:
+    async with World([Site("harbour.example")], frozenset({"harbour.example"})) as world:
+        site = world["harbour.example"]
+        async with Daemon({"harbour.example": site.port}) as daemon:
+            id = await daemon.submit(["box@harbour.example"], LETTER)
+            await daemon.event("tried", id=id, status="deferred")
+            await daemon.process.kill()
+            lose(daemon.directory / "state" / "queue.sqlite")
+            with pytest.raises(DaemonFailed) as failure:
+                await daemon.restart()
+            assert "it ended with status 74" in str(failure.value)
+            assert "postroad spool rebuild" in str(failure.value)
+            status, out, err = await daemon.process.command("spool", "rebuild")
+            assert (status, err) == (0, "")
+            assert out.startswith("a new index: 1 message to 1 recipient wait\n")
+            await site.open()
+            await daemon.restart()
+            await daemon.event("tried", id=id, status="sent")
+            assert [arrival.octets.endswith(b"Good morning.\r\n") for arrival in site.arrivals] == [True]
+            assert (await daemon.process.command("spool", "check"))[0] == 0
+
+
+async def test_an_index_that_is_gone_with_nothing_waiting_is_no_trouble() -> None:
+    async with World([Site("harbour.example")]) as world:
+        async with Daemon({"harbour.example": world["harbour.example"].port}) as daemon:
+            await daemon.event("removed", id=await daemon.submit(["box@harbour.example"], LETTER))
+            assert await daemon.process.stop() == 0
+            remove(daemon.directory / "state" / "queue.sqlite")
+            await daemon.restart()
+
+
+async def test_what_was_delivered_does_not_come_back_with_a_new_index() -> None:
+    async with World([Site(name) for name in BOTH], frozenset({"island.example"})) as world:
+        ports = {name: world[name].port for name in BOTH}
+        async with Daemon(ports) as daemon:
+            both = await daemon.submit(["box@harbour.example", "box@island.example"], LETTER)
+            await daemon.event("tried", id=both, status="sent")
+            await daemon.event("tried", id=both, status="deferred")
+            await daemon.event("removed", id=await daemon.submit(["box@harbour.example"], LETTER))
+            assert await daemon.process.stop() == 0
+            remove(daemon.directory / "state" / "queue.sqlite")
+            status, out, _ = await daemon.process.command("spool", "rebuild")
+            assert (status, out.splitlines()[0]) == (0, "a new index: 1 message to 1 recipient wait")
+            await world["island.example"].open()
+            await daemon.restart()
+            await daemon.event("removed", id=both)
+            assert len(world["harbour.example"].arrivals) == 2
+            assert len(world["island.example"].arrivals) == 1
