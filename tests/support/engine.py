@@ -158,7 +158,7 @@ def zone_of(hosts: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
     """Every host its own address; a name without "mx" in front is a domain served by mx.<name>."""
     zone: dict[str, dict[str, list[Any]]] = {}
     for n, host in enumerate(hosts, 1):
-        zone[host] = {"A": [f"192.0.2.{n}"]}
+        zone[host] = {"A": [f"198.51.{n // 250}.{n % 250 + 1}"]}
         zone[host.partition(".")[2]] = {"MX": [(10, host)]}
     return zone
 
@@ -197,7 +197,8 @@ class Engine:
         """As `postroad.parts` does."""
         settings, clock, events, chance = self.settings, self.clock, self.events, self.chance
         rules = default_rules()
-        self.packer = Packer(spool, NoSigner(), settings.routes, settings.retry)
+        self.signer = NoSigner()
+        self.packer = Packer(spool, self.signer, settings.routes, settings.retry)
         self.destinations = Destinations(self.resolver, clock, rules, chance, self.ground(), settings.routes)
         self.scheduler = Scheduler(self.destinations, self.queue, clock, events, chance, settings.retry)
         self.ledger = Ledger(

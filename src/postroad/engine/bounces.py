@@ -38,6 +38,8 @@ from postroad.ports import Clock, Events, Finished, NewId, Queue, Spool, Storage
 MAILER = "mailer-daemon"
 SWEEP_SLICE = 500
 FULL_DISK_WAIT = 5.0
+# A notification in the spool and its rows, not yet in the index.
+Written = tuple[Report, tuple[Message, Sequence[Recipient]]]
 NEVER_TRIED = Outcome(
     Kind.DEFERRED, Scope.MESSAGE, Reason.TEMPORARY, "4.4.7", "it was never its turn to be tried", Stage.LOCAL
 )
@@ -113,12 +115,16 @@ class Bounces:
 
     async def _settle(self, finished: Finished) -> None:
         message = finished.message
-        notices = []
-        for report, about in self._news(finished):
-            notices.append((report, await self._compose(message, report, about)))
+        notices = await self._written(message, self._news(finished))
         told = [r.n for r in finished.recipients if not r.state.is_open and not r.told]
-        gone = await self._queue.settle(message.id, told, [notice for _, notice in notices])
+        try:
+            gone = await self._queue.settle(message.id, told, [notice for _, notice in notices])
+        except StorageFull:
+            self._discard(notices)
+            raise
         self._tell(message, notices)
+        if message.sender is None:
+            self._tell_log(finished)
         if gone:
             self._spool.release(message)
             self._events.emit(Removed(message.id))
@@ -130,9 +136,6 @@ class Bounces:
         new = [r for r in finished.recipients if not r.told]
         failed = [r for r in new if r.state is State.FAILED]
         if finished.message.sender is None:
-            for recipient in failed:
-                text = recipient.last.text if recipient.last else ""
-                self._events.emit(DoubleBounce(finished.message.id, f"{recipient.address}: {text}"))
             return []
         relayed = [
             r
@@ -144,6 +147,31 @@ class Bounces:
             (Report.RELAYED, [r for r in relayed if wants_success(r.notify)]),
         )
         return [(report, about) for report, about in wanted if about]
+
+    def _tell_log(self, finished: Finished) -> None:
+        """Nobody is told of a notification that failed."""
+        for recipient in finished.recipients:
+            if recipient.state is State.FAILED and not recipient.told:
+                text = recipient.last.text if recipient.last else ""
+                self._events.emit(DoubleBounce(finished.message.id, f"{recipient.address}: {text}"))
+
+    async def _written(
+        self, message: Message, news: Sequence[tuple[Report, Sequence[Recipient]]]
+    ) -> list[Written]:
+        """The notifications, spooled; none is left there when the disk has no room for all."""
+        notices: list[Written] = []
+        try:
+            for report, about in news:
+                notices.append((report, await self._compose(message, report, about)))
+        except StorageFull:
+            self._discard(notices)
+            raise
+        return notices
+
+    def _discard(self, notices: Sequence[Written]) -> None:
+        """They did not become ours: their space is free again."""
+        for _, (notice, _) in notices:
+            self._spool.release(notice)
 
     async def _compose(
         self, message: Message, report: Report, about: Sequence[Recipient]
@@ -186,9 +214,7 @@ class Bounces:
             return b"", None
         return stored.head, stored.body if returns_full(message, report) else None
 
-    def _tell(
-        self, message: Message, notices: Sequence[tuple[Report, tuple[Message, Sequence[Recipient]]]]
-    ) -> None:
+    def _tell(self, message: Message, notices: Sequence[Written]) -> None:
         for report, (notice, recipients) in notices:
             self._events.emit(
                 Notified(
@@ -240,10 +266,13 @@ class Bounces:
     async def _warn_of(self, finished: Finished) -> None:
         message = finished.message
         about = [r for r in finished.recipients if wants_delay(r.notify) and r.last is not None]
-        notices = []
-        if message.sender is not None and about:
-            notices.append((Report.DELAYED, await self._compose(message, Report.DELAYED, about)))
-        await self._queue.warned(message.id, [notice for _, notice in notices])
+        news = [(Report.DELAYED, about)] if message.sender is not None and about else []
+        notices = await self._written(message, news)
+        try:
+            await self._queue.warned(message.id, [notice for _, notice in notices])
+        except StorageFull:
+            self._discard(notices)
+            raise
         self._tell(message, notices)
 
 

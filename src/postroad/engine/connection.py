@@ -65,6 +65,7 @@ class Connection:
         self._rules = rules
         self._opened: Instant = clock.now()
         self._uses = 0
+        self._poisoned = False
 
     async def run(self) -> None:
         """Deliver until nothing comes, the connection is worn out or it is of no use any more."""
@@ -79,7 +80,7 @@ class Connection:
                 await asyncio.wait((stored,))
             self._uses += 1
             stored = await self._guarded(delivery)
-            if not self._session.usable:
+            if self._poisoned or not self._session.usable:
                 break
 
     def _worn_out(self) -> bool:
@@ -116,6 +117,8 @@ class Connection:
             raise
         except Exception as error:
             self._events.emit(InternalError("delivery", repr(error), traceback.format_exc()))
+            # Who knows what was said and heard: the session is not used again.
+            self._poisoned = True
             text = f"internal error: {type(error).__name__}"
             return self._gave_up(delivery, started, Trouble(Stage.LOCAL, Fault.INTERNAL, text))
 

@@ -55,7 +55,10 @@ async def send(
         batch, pending = pending[:size], pending[size:]
         envelope = envelope_of(delivery, [recipients[n] for n in batch])
         done = await session.send(envelope, stored, message.size, message.dotted)
-        gone = died_idle(done) and not any(outcomes)
+        if died_idle(done) and any(outcomes):
+            # It wanted one transaction only: the rest is for another session.
+            break
+        gone = died_idle(done)
         verdicts = judge_transaction(
             done.mail, done.rcpts, done.data, done.dot, done.trouble, session.endpoint, rules, now
         )

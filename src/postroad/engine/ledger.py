@@ -195,15 +195,29 @@ class Ledger:
                 text = f"{len(self._owed)} outcomes wait for room on the disk"
                 self._events.emit(StorageTrouble("record", text))
                 await asyncio.sleep(RETRY_FULL_DISK)
-                owed, self._owed = self._owed, []
-                self._hand_over(owed)
+                self._pay()
+
+    def _pay(self) -> None:
+        """Hand over again what was refused, all together."""
+        owed, self._owed = self._owed, []
+        if owed:
+            self._hand_over(owed)
 
     async def close(self) -> None:
-        """Returns when all that was handed over is durable, or cannot be."""
-        while self._open:
-            await asyncio.wait(self._open)
+        """Returns when all that was handed over is durable, or cannot be.
+
+        What a full disk refuses to the last stays claimed: the next start finds it.
+        """
+        await self._stored_all()
+        self._pay()
+        await self._stored_all()
+        self._owed.clear()
         self._closing = True
         self._trouble.set()
+
+    async def _stored_all(self) -> None:
+        while self._open:
+            await asyncio.wait(self._open)
 
 
 def _settled(delivery: Delivery, changes: Sequence[Change]) -> list[int]:

@@ -11,6 +11,7 @@ import heapq
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 
 from postroad.engine.backlog import FULL_DISK_WAIT, PESSIMISTIC
@@ -29,6 +30,17 @@ from postroad.ports import Clock, Events, Queue, StorageFull
 
 MAX_LOOKUPS = 128
 FAIL_SLICE = 500
+# Void entries that the heap may hold besides as many as it has valid ones.
+SLACK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """A hop whose lookup gave no answer: how often in a row, when it is asked again, and why then."""
+
+    tries: int
+    until: Instant
+    why: Outcome
 
 
 class Scheduler:
@@ -53,7 +65,8 @@ class Scheduler:
         self._due_at: dict[Hop, Instant] = {}
         self._order = count()
         self._looking_up: set[Hop] = set()
-        self._failures: dict[Hop, int] = {}
+        self._again: set[Hop] = set()
+        self._unresolved: dict[Hop, Unresolved] = {}
         self._woken = asyncio.Event()
         self._closing = False
 
@@ -74,11 +87,20 @@ class Scheduler:
             return
         self._due_at[hop] = at
         heapq.heappush(self._heap, (at, next(self._order), hop))
+        if len(self._heap) > 2 * len(self._due_at) + SLACK:
+            self._compact()
         if self._heap[0][2] is hop:
             self._woken.set()
 
-    def next_due(self, hop: Hop) -> Instant | None:
-        return self._due_at.get(hop)
+    def _compact(self) -> None:
+        """Drop the entries that a later word made void."""
+        self._heap = [(at, next(self._order), hop) for hop, at in self._due_at.items()]
+        heapq.heapify(self._heap)
+
+    def unresolved(self, hop: Hop, now: Instant) -> Unresolved | None:
+        """Why and until when nobody asks for the way to this hop."""
+        found = self._unresolved.get(hop)
+        return found if found is not None and now < found.until else None
 
     def placement(self) -> Placement:
         return Placement(self, self._sites)
@@ -105,7 +127,10 @@ class Scheduler:
             site = self._sites.known(hop)
             if site is not None:
                 site.offer(hop)
-            elif hop not in self._looking_up:
+            elif hop in self._looking_up:
+                # What became due meanwhile may be more than the lookup will deal with.
+                self._again.add(hop)
+            else:
                 self._looking_up.add(hop)
                 group.create_task(self._look_up(hop))
 
@@ -128,7 +153,7 @@ class Scheduler:
         try:
             plan = await self._destinations.plan(hop)
             if not isinstance(plan, Outcome):
-                self._failures.pop(hop, None)
+                self._unresolved.pop(hop, None)
                 self._sites.of(plan).offer(hop)
             elif plan.kind is Kind.FAILED:
                 await self._fail(hop, plan)
@@ -139,22 +164,43 @@ class Scheduler:
             self.due(hop, self._clock.now() + FULL_DISK_WAIT)
         finally:
             self._looking_up.discard(hop)
+            if hop in self._again:
+                self._again.discard(hop)
+                self.due(hop, self._clock.now())
             self._woken.set()
 
     async def _fail(self, hop: Hop, outcome: Outcome) -> None:
         """There is no such way: all that waits for it fails with the same words."""
-        self._failures.pop(hop, None)
+        self._unresolved.pop(hop, None)
         failed = 0
         while deliveries := await self._queue.claim_all(hop, FAIL_SLICE):
             for delivery in deliveries:
                 failed += len(delivery.recipients)
                 self._ledger.failed(delivery, (outcome,) * len(delivery.recipients))
-        self._events.emit(HopFailed(str(hop), failed, outcome.text))
+        if failed:
+            self._events.emit(HopFailed(str(hop), failed, outcome.text))
 
     async def _defer(self, hop: Hop, outcome: Outcome) -> None:
         """No answer now: all that is due waits together, and one lookup tries for all."""
         now = self._clock.now()
-        tries = self._failures[hop] = self._failures.get(hop, 0) + 1
+        wait = self._wait(hop, outcome, now)
+        self._unresolved[hop] = wait
+        count = await self._queue.defer_hop(hop, outcome, wait.until, now)
+        if count:
+            self._events.emit(HopDeferred(str(hop), count, wait.until, outcome.text))
+        due = await self._queue.next_due(hop)
+        if due is None:
+            self._unresolved.pop(hop, None)
+        else:
+            self.due(hop, max(due, now + 1.0))
+
+    def _wait(self, hop: Hop, outcome: Outcome, now: Instant) -> Unresolved:
+        """How long nobody asks. Whoever asked before the time was up does not lengthen it."""
+        running = self.unresolved(hop, now)
+        if running is not None:
+            return running
+        known = self._unresolved.get(hop)
+        tries = 1 if known is None else known.tries + 1
         decision = next_attempt(
             self._retry,
             outcome,
@@ -167,15 +213,7 @@ class Scheduler:
             spread=self._chance.random(),
         )
         assert isinstance(decision, Again), "without an end there is always another try"
-        count = await self._queue.defer_hop(hop, outcome, decision.due, now)
-        if count:
-            self._events.emit(HopDeferred(str(hop), count, decision.due, outcome.text))
-            self.due(hop, decision.due)
-            return
-        del self._failures[hop]
-        due = await self._queue.next_due(hop)
-        if due is not None:
-            self.due(hop, max(due, now + 1.0))
+        return Unresolved(tries, decision.due, outcome)
 
 
 class Placement:
@@ -190,6 +228,9 @@ class Placement:
         """Claimed at once when the hop's site has room: saves the first attempt a transaction."""
         site = self._sites.known(hop)
         if site is None:
+            unresolved = self._scheduler.unresolved(hop, now)
+            if unresolved is not None:
+                return Start(State.WAITING, unresolved.until, unresolved.why)
             return Start(State.WAITING, now)
         pause = site.paused()
         if pause is not None:
