@@ -35,6 +35,8 @@ class Case:
     recipients: int = 1
     sink: Callable[[Path], Sink] = SmtpSink
     wishes: Callable[[Sink, Path], Wishes] = lambda sink, directory: Wishes(sink.port)
+    # What every message must carry when it arrives.
+    proof: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,13 @@ def duel(case: Case, pairs: int, messages: int, told: Callable[[str, Run], None]
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="postroad-duel-")))
         directory.chmod(0o755)
         sink = case.sink(directory)
-        stack.enter_context(running(sink))
         wishes = case.wishes(sink, directory)
         rivals: list[Rival] = [Postfix(wishes), Postroad(wishes)]
         for rival in rivals:
             stack.enter_context(running(rival))
+        for rival in rivals if case.proof else ():
+            prove(rival, case, sink, directory)
+        stack.enter_context(running(sink))
         for rival in rivals:
             turn(rival, case, sink, max(100, messages // 4), directory)
         for _ in range(pairs):
@@ -105,6 +109,24 @@ def duel(case: Case, pairs: int, messages: int, told: Callable[[str, Run], None]
                 runs[rival.name].append(run)
                 told(rival.name, run)
     return Verdict(case.name, case.goal, tuple(runs[Postfix.name]), tuple(runs[Postroad.name]))
+
+
+def prove(rival: Rival, case: Case, sink: Sink, directory: Path) -> None:
+    """A few messages to a sink that keeps them: each carries what the case is about, or Failed."""
+    kept = directory / f"kept-{rival.name}"
+    kept.mkdir()
+    kept.chmod(0o777)
+
+    def proved() -> bool:
+        return sum(case.proof in file.read_bytes() for file in kept.iterdir()) == 5
+
+    with running(SmtpSink(directory, sink.port, kept)):
+        load = spawn(case.load(rival.port, 5), directory / "load.log")
+        try:
+            until(proved, 20, f"{rival.name}: {case.proof!r} in each message", 0.05)
+        finally:
+            end(load)
+        until(lambda: rival.waiting() == 0, 20, f"{rival.name} empties its queue", 0.05)
 
 
 def turn(rival: Rival, case: Case, sink: Sink, messages: int, directory: Path) -> Run:
@@ -121,7 +143,7 @@ def turn(rival: Rival, case: Case, sink: Sink, messages: int, directory: Path) -
         start = time.perf_counter()
         load = spawn(case.load(rival.port, messages), output)
         try:
-            _arrived(load, output, lambda: sink.count() - before >= messages, rival)
+            _arrived(load, output, sink, before + messages * case.recipients, rival)
             took = time.perf_counter() - start
             load.wait(TIMEOUT)
             until(lambda: rival.waiting() == 0, TIMEOUT, f"{rival.name} empties its queue", 0.05)
@@ -129,21 +151,24 @@ def turn(rival: Rival, case: Case, sink: Sink, messages: int, directory: Path) -
             end(load)
         peak.look()
     spent = cpu_seconds(rival.pids()) - spent
-    if sink.count() - before != messages:
-        raise Failed(f"{rival.name}: the sink has {sink.count() - before} messages of {messages}")
+    arrived, sent = sink.count() - before, messages * case.recipients
+    if arrived != sent:
+        raise Failed(f"{rival.name}: {sent} recipients submitted, {arrived} arrived")
     return Run(messages * case.recipients / took, spent / messages, peak.rss, peak.pss)
 
 
-def _arrived(load: subprocess.Popen[bytes], output: Path, complete: Callable[[], bool], rival: Rival) -> None:
+def _arrived(load: subprocess.Popen[bytes], output: Path, sink: Sink, count: int, rival: Rival) -> None:
     def over() -> bool:
         if load.poll():
-            raise Failed(f"the load ended with {load.returncode}: {tail(output)}\n{rival.last_words()}")
-        return complete()
+            raise Failed(f"the load ended with {load.returncode}: {tail(output)}")
+        if failure := sink.failure():
+            raise Failed(failure)
+        return sink.count() >= count
 
     try:
         until(over, TIMEOUT, "the sink has everything")
     except Failed as failed:
-        missing = f"{rival.waiting()} wait in its queue"
+        missing = f"the sink has {sink.count()} of {count}, {rival.waiting()} wait"
         raise Failed(f"{rival.name}: {failed}; {missing}\n{rival.last_words()}") from None
 
 

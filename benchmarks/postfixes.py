@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from children import Failed, end, free_port, listens, spawn, tail, until
-from rivals import Wishes
+from opendkims import OpenDkim
+from rivals import LOGIN, Wishes
 
 POSTFIX = "/usr/sbin/postfix"
+POSTMAP = "/usr/sbin/postmap"
+SASLPASSWD = "/usr/sbin/saslpasswd2"
 DAEMONS = "/usr/lib/postfix/sbin"
 
 # Every setting that is not Postfix's default, with its reason. What is durable stays as it is:
@@ -45,7 +48,7 @@ smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
 smtpd_client_connection_rate_limit = 0
 smtpd_error_sleep_time = 0
-smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_relay_restrictions = {trust}, reject
 smtpd_recipient_restrictions =
 # The next hop is an address: nothing to ask of DNS or of the host file.
 smtp_dns_support_level = disabled
@@ -56,12 +59,34 @@ in_flow_delay = 0
 {more}
 """
 
+# STARTTLS and AUTH from clients, STARTTLS to the relay. Connections with TLS are kept too, by
+# tlsproxy(8), which is not the default but what TUNING_README advises for one busy destination.
+TLS_CF = """\
+smtpd_tls_security_level = encrypt
+smtpd_tls_cert_file = {certificates}/cert.pem
+smtpd_tls_key_file = {certificates}/key.pem
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = cyrus
+smtpd_sasl_path = smtpd
+cyrus_sasl_config_path = {top}/etc/sasl
+smtp_tls_security_level = encrypt
+smtp_tls_connection_reuse = yes
+smtp_tls_session_cache_database = btree:$data_directory/smtp_scache
+"""
+SASL_CONF = """\
+pwcheck_method: auxprop
+auxprop_plugin: sasldb
+sasldb_path: {database}
+mech_list: PLAIN LOGIN
+"""
+
 MASTER_CF = """\
 127.0.0.1:{port} inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
+tlsproxy unix - - n - 0 tlsproxy
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce
@@ -93,23 +118,58 @@ class Postfix:
         self.log = self.top / "log"
         self._words = self.top / "words"
         self._process: subprocess.Popen[bytes] | None = None
-        self._furnish([*self._more(wishes), *extra], wishes)
+        self._milter: OpenDkim | None = None
+        self._furnish(wishes, extra)
 
-    def _furnish(self, more: list[str], wishes: Wishes) -> None:
+    def _furnish(self, wishes: Wishes, extra: tuple[str, ...]) -> None:
         self.top.chmod(0o755)
         for name in ("etc", "queue", "data"):
             (self.top / name).mkdir()
         shutil.chown(self.top / "data", "postfix")
+        (self.top / "etc" / "main.cf").touch()
         main = MAIN_CF.format(
-            top=self.top, daemons=DAEMONS, log=self.log, size=wishes.max_message_size, more="\n".join(more)
+            top=self.top,
+            daemons=DAEMONS,
+            log=self.log,
+            trust="permit_sasl_authenticated" if wishes.tls else "permit_mynetworks",
+            size=wishes.max_message_size,
+            more="\n".join([*self._more(wishes), *extra]),
         )
         (self.top / "etc" / "main.cf").write_text(main)
         (self.top / "etc" / "master.cf").write_text(MASTER_CF.format(port=self.port))
 
     def _more(self, wishes: Wishes) -> Iterator[str]:
-        yield f"relayhost = [127.0.0.1]:{wishes.relay}"
+        if wishes.sites:
+            lines = (f"{domain} smtp:[{site.replace(':', ']:')}\n" for domain, site in wishes.sites.items())
+            table = self.top / "etc" / "transport"
+            table.write_text("".join(lines))
+            subprocess.run([POSTMAP, "-c", str(self.top / "etc"), f"hash:{table}"], check=True)
+            yield f"transport_maps = hash:{table}"
+        else:
+            yield f"relayhost = [127.0.0.1]:{wishes.relay}"
+        if wishes.tls:
+            yield TLS_CF.format(top=self.top, certificates=wishes.certificates)
+            self._accounts()
+        if wishes.dkim_key:
+            self._milter = OpenDkim(self.top, wishes.dkim_key)
+            yield f"smtpd_milters = unix:{self._milter.socket}"
+            yield "milter_default_action = tempfail"
+
+    def _accounts(self) -> None:
+        """Cyrus SASL with its own database: smtpd(8) asks a library, no further process.
+
+        Debian looks beside main.cf whatever cyrus_sasl_config_path says.
+        """
+        (self.top / "etc" / "sasl").mkdir()
+        database = self.top / "etc" / "sasl" / "sasldb2"
+        (self.top / "etc" / "sasl" / "smtpd.conf").write_text(SASL_CONF.format(database=database))
+        command = [SASLPASSWD, "-c", "-p", "-f", str(database), "-u", "mail.postfix.example", LOGIN[0]]
+        subprocess.run(command, input=LOGIN[1].encode(), check=True)
+        shutil.chown(database, "postfix")
 
     def start(self) -> None:
+        if self._milter:
+            self._milter.start()
         process = self._process = spawn([POSTFIX, "-c", str(self.top / "etc"), "start-fg"], self._words)
         until(lambda: listens(self.port) or process.poll() is not None, 30, "Postfix listens", 0.05)
         if process.poll() is not None:
@@ -119,10 +179,13 @@ class Postfix:
         if self._process is not None:
             # The master ends its own children.
             end(self._process)
+        if self._milter:
+            self._milter.stop()
         shutil.rmtree(self.top, ignore_errors=True)
 
     def pids(self) -> list[int]:
-        return [self._process.pid] if self._process else []
+        own = [self._process.pid] if self._process else []
+        return own + (self._milter.pids() if self._milter else [])
 
     def waiting(self) -> int:
         return sum(len(names) for queue in QUEUES for _, _, names in os.walk(self.top / "queue" / queue))

@@ -18,23 +18,10 @@ import platform
 import sys
 from pathlib import Path
 
+from cases import CASES
 from children import Failed
-from duels import Case, Run, duel, row
-from loads import smtp_source
+from duels import Run, duel, row
 
-CASES = [
-    Case("kept", "4 KB, 20 kept connections", 3.0, 3000, smtp_source()),
-    Case("single", "4 KB, one message per connection", 2.0, 2500, smtp_source(kept=False)),
-    Case("large", "80 KB, 20 kept connections", 3.0, 1500, smtp_source(size=81920)),
-    Case(
-        "many",
-        "one message to 50 recipients of one site (recipients/s)",
-        3.0,
-        400,
-        smtp_source(recipients=50),
-        recipients=50,
-    ),
-]
 HEAD = """\
 | case | Postfix /s | Postroad /s | ratio (min to max) | goal | Postfix ms CPU | Postroad ms CPU \
 | Postfix MiB RSS / PSS | Postroad MiB RSS / PSS |
