@@ -233,8 +233,8 @@ async def test_a_message_that_cannot_be_read_is_returned_without_its_words() -> 
     async with engine(hosts(), retry=retry) as post:
         await post.submit("x@example.org")
         await post.gone()
+        post.spool.damaged.add("b@example.org")
         id = await post.submit("b@example.org")
-        post.spool.damaged.add(id)
         await post.gone(within=2 * HOUR)
         assert [notice.id for notice in post.notices()] == [id]
         assert len(read(post).groups) == 1

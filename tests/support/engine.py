@@ -128,7 +128,7 @@ class CommittingQueue(MemoryQueue):
 
 
 class FragileSpool(MemorySpool):
-    """Reading the message with an id in `damaged` raises DamagedRecord, with one in `poisoned` a bug."""
+    """Reading a message whose first recipient is in `damaged` raises DamagedRecord, in `poisoned` a bug."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,11 +136,11 @@ class FragileSpool(MemorySpool):
         self.poisoned: set[str] = set()
 
     async def read(self, location: Location) -> MemoryStored:
-        id = self.records[location].message.id
-        if id in self.damaged:
-            raise DamagedRecord(f"the record of {id} is damaged")
-        if id in self.poisoned:
-            raise ZeroDivisionError(id)
+        first = str(self.records[location].recipients[0].address)
+        if first in self.damaged:
+            raise DamagedRecord(f"the record at {location} is damaged")
+        if first in self.poisoned:
+            raise ZeroDivisionError(first)
         return await super().read(location)
 
 

@@ -29,7 +29,8 @@ from postroad.ports import StorageBroken
 # below the low mark it claims more.
 READY_MOST = 256
 READY_LOW = 16
-SLICE = 64
+# What is claimed at once: as many recipients as one transaction takes.
+SLICE = 100
 # What is ready waits so long for the open connections before another opens.
 PATIENCE = 1.0
 _GREY = frozenset({Reason.GREYLIST, Reason.MAYBE_GREYLIST})
