@@ -26,6 +26,7 @@ from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.system import IdMaker, SystemClock
 from postroad.config.model import Config, Listener
 from postroad.engine.bounces import Bounces
+from postroad.engine.compaction import Compaction
 from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
 from postroad.engine.intake import Intake
@@ -77,6 +78,7 @@ class Engine:
     ledger: Ledger
     packer: Packer
     bounces: Bounces
+    compaction: Compaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,8 @@ def _engine(config: Config, base: Foundation, loaded: Material) -> Engine:
         hostname=config.hostname,
         retry=config.retry,
     )
-    return Engine(destinations, scheduler, sites, ledger, packer, bounces)
+    compaction = Compaction(base.spool, base.queue, base.events)
+    return Engine(destinations, scheduler, sites, ledger, packer, bounces, compaction)
 
 
 def _entrances(

@@ -143,6 +143,26 @@ class Spool(Protocol):
         ...
 
 
+class SparseSpool(Protocol):
+    """What compaction asks of the spool besides."""
+
+    def sparse(self, tried: Collection[int]) -> int | None:
+        """The segment most worth emptying, of those not `tried`; None while little is wasted in all."""
+        ...
+
+    async def copy(self, location: Location) -> Location:
+        """A second copy of a record, durable when it returns; raises as `Spool.append`, and DamagedRecord."""
+        ...
+
+    def let_go(self, location: Location) -> None:
+        """One of two copies is not needed; the message lives on in the other."""
+        ...
+
+    def done(self, message: Message, recipients: Collection[int]) -> None:
+        """As `Spool.done`."""
+        ...
+
+
 class DamagedRecord(OSError):
     """A record whose length or CRC is wrong, or whose file is gone."""
 
@@ -268,6 +288,18 @@ class Queue(Protocol):
 
     async def counts(self) -> dict[str, int]:
         """Open recipients by state name (waiting, active, held) and "messages"."""
+        ...
+
+
+class MovingQueue(Protocol):
+    """What compaction asks of the queue besides."""
+
+    async def movable(self, segment: int) -> list[Message]:
+        """Messages in a segment of which something waits, nothing is in an attempt, nothing is news."""
+        ...
+
+    async def move(self, moves: Sequence[tuple[Message, Location]]) -> list[Finished | None]:
+        """Each message lies elsewhere from now on; None where it is not as `movable` found it."""
         ...
 
 

@@ -16,6 +16,12 @@ r.first_greylisted, r.hints_used, r.warned, r.last, r.last_attempt_at, r.told, h
 -- fragment: news
 (told = 0 AND (state = 4 OR (state = 3 AND notify & 1)))
 
+-- Nobody works on a message: something waits, nothing is in an attempt or to be told.
+-- fragment: at_rest
+EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND state IN (0, 2))
+AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = m.id
+    AND (state = 1 OR (told = 0 AND (state = 4 OR (state = 3 AND notify & 1)))))
+
 
 -- --- hops ---
 
@@ -93,6 +99,14 @@ DELETE FROM message WHERE id = ?
 
 -- name: remove_recipients
 DELETE FROM recipient WHERE message = ?
+
+-- Reads every message: for compaction, which is rare and beside the writer.
+-- name: movable
+SELECT {message} FROM message m WHERE m.segment = ? AND {at_rest} ORDER BY m.offset
+
+-- name: move
+UPDATE message AS m SET segment = ?4, offset = ?5, length = ?6
+WHERE m.id = ?1 AND m.segment = ?2 AND m.offset = ?3 AND {at_rest}
 
 -- name: clear_warning
 UPDATE message SET warn_at = NULL WHERE id = ? AND warn_at IS NOT NULL

@@ -39,12 +39,12 @@ from postroad.mail.message import Location, Message, StagedBody
 from postroad.ports import Record, StorageBroken, StorageFull, Stored
 
 MIB = 1024 * 1024
-SEGMENT_SIZE = 16 * MIB
+SEGMENT_SIZE = 8 * MIB
 # Seconds until the marks of what is done are written together.
 MARK_DELAY = 1.0
-# A segment is sparse below this share of live octets; less waste in all than this is let be.
+# A segment is sparse below this share of live octets; the waste of so many segments is let be.
 SPARSE = 0.5
-SMALL_WASTE = 2 * SEGMENT_SIZE
+SMALL_WASTE = 1
 SUFFIXES = (".seg", ".body", SUFFIX)
 
 
@@ -74,6 +74,7 @@ class Segments:
         self._live: dict[int, Live] = {}
         # Octets of the complete segments, live or not.
         self._sizes: dict[int, int] = {}
+        self._small_waste = SMALL_WASTE * segment_size
         self._current = 0
         self._end = 0
         self._marks = Marks()
@@ -149,14 +150,16 @@ class Segments:
 
     # --- compaction ------------------------------------------------------------
 
-    def sparse(self) -> int | None:
+    def sparse(self, tried: Collection[int] = ()) -> int | None:
         """The segment most worth compacting; None while little is wasted in all, or the disk is low."""
         live = sum(each.octets for each in self._live.values())
         wasted = sum(self._sizes.values()) - sum(self._live[n].octets for n in self._sizes if n in self._live)
-        if wasted <= max(live, SMALL_WASTE) or self._room.low():
+        if wasted <= max(live, self._small_waste) or self._room.low():
             return None
         shares = [
-            (self._live[n].octets / size, n) for n, size in self._sizes.items() if n in self._live and size
+            (self._live[n].octets / size, n)
+            for n, size in self._sizes.items()
+            if size and n in self._live and n not in tried
         ]
         share, number = min(shares, default=(1.0, 0))
         return number if share < SPARSE else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postroad.adapters.sqlite_files import load_queries
 from postroad.adapters.sqlite_rows import (
@@ -22,7 +22,7 @@ from postroad.adapters.sqlite_rows import (
     to_pair,
     to_recipient,
 )
-from postroad.mail.message import Change, Delivery, Instant, Lane, Message, Recipient
+from postroad.mail.message import Change, Delivery, Instant, Lane, Location, Message, Recipient
 from postroad.mail.outcome import Outcome
 from postroad.mail.queue_id import parse_id
 from postroad.mail.routing import Hop
@@ -30,6 +30,9 @@ from postroad.ports import Finished, Notice
 
 # Queue id, numbers of the recipients told, what tells of them.
 Settlement = tuple[str, Collection[int], Sequence[Notice]]
+
+# A message as it was found, and where it lies from now on.
+Move = tuple[Message, Location]
 
 # Hops remembered by their integers; beyond it they are looked up anew.
 MAX_HOPS = 50_000
@@ -91,6 +94,16 @@ class Changes:
                 self._execute(self._sql["mark_warned"], (number,))
                 self._insert(notices)
         return [None] * len(warnings)
+
+    def move(self, bundles: Sequence[Sequence[Move]]) -> Sequence[list[Finished | None]]:
+        return [[self._move(message, to) for message, to in bundle] for bundle in bundles]
+
+    def _move(self, message: Message, to: Location) -> Finished | None:
+        number, old = parse_id(message.id), message.location
+        place = (number, old.segment, old.offset, to.segment, to.offset, to.length)
+        if not self._execute(self._sql["move"], place).rowcount:
+            return None
+        return Finished(replace(message, location=to), self._recipients("recipients_of", number))
 
     # --- claims ------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from postroad.adapters.sqlite_changes import Changes, Claim, Deferral
 from postroad.adapters.sqlite_files import open_writable
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.adapters.sqlite_writer import SqliteWriter
-from postroad.mail.message import Change, Delivery, Instant, Message, Recipient
+from postroad.mail.message import Change, Delivery, Instant, Location, Message, Recipient
 from postroad.mail.outcome import Outcome
 from postroad.mail.routing import Hop
 from postroad.ports import Finished, HopDue, Notice, QueueFilter
@@ -77,6 +77,9 @@ class SqliteQueue:
     async def warned(self, message: str, notices: Sequence[Notice]) -> None:
         await self._writer.submit(self._changes.warned, (message, notices))
 
+    async def move(self, moves: Sequence[tuple[Message, Location]]) -> list[Finished | None]:
+        return await self._writer.submit(self._changes.move, moves)
+
     async def restart(self, now: Instant) -> tuple[int, int, int]:
         return await self._writer.submit(self._changes.restart, now)
 
@@ -104,6 +107,9 @@ class SqliteQueue:
 
     async def counts(self) -> dict[str, int]:
         return await self._reader.counts()
+
+    async def movable(self, segment: int) -> list[Message]:
+        return await self._reader.movable(segment)
 
     async def live(self) -> dict[int, tuple[int, int]]:
         """Queued messages and the octets of their records by segment, for `Segments.adopt`."""

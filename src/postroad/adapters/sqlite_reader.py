@@ -113,6 +113,10 @@ class SqliteReader:
         states = [_hop_state(hop, counted) for hop, counted in found.items()]
         return sorted(states, key=lambda each: -(each.waiting + each.active + each.held))
 
+    async def movable(self, segment: int) -> list[Message]:
+        """As `MovingQueue.movable`."""
+        return [to_message(row) for row in await self._all("movable", (segment,))]
+
     async def live(self) -> dict[int, tuple[int, int]]:
         """Messages of the queue and their octets by segment of the spool (see `Segments.adopt`)."""
         return {segment: (messages, octets) for segment, messages, octets in await self._all("live")}
