@@ -63,6 +63,7 @@ async def test_what_is_held_waits_until_it_is_released() -> None:
         (row,) = post.rows(id)
         assert (row.state, row.attempts) == (State.HELD, 1)
         assert await post.operate("retry", id) == []
+        assert await post.operate("hold", id) == []
         assert await post.operate("release", id) == [(id, "b@example.org")]
         await post.gone(id, within=1)
         assert len(post.arrived("b@example.org")) == 1

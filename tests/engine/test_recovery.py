@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 
 from postroad.mail.events import Recovered
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Recipient
-from postroad.mail.outcome import Kind
+from postroad.mail.outcome import Kind, Stage
 from postroad.ports import Record
 from tests.support.build import NOW, content, failed, message, recipient
 from tests.support.engine import Engine, build
 from tests.support.loop import virtual
-from tests.support.scripted_network import Host
+from tests.support.scripted_network import Host, slow
 
 HOSTS = {"mx.example.org": Host(), "mx.example.com": Host()}
 
@@ -76,6 +77,32 @@ async def test_more_than_a_slice_is_settled_before_anything_moves() -> None:
         assert post.events.of(Recovered)[0].unsettled == 250
         await post.gone(within=60)
     assert len(post.arrived("a@example.com")) == 250
+
+
+@virtual
+async def test_a_crash_loses_nothing_and_repeats_no_more_than_it_counted() -> None:
+    hosts = {f"mx.site{n}.example": Host(slow(Stage.DOT, 0.7)) for n in range(4)}
+    post = build(hosts)
+
+    async def until_killed() -> None:
+        async with post.running():
+            for n in range(200):
+                await post.submit(f"b{n}@site{n % 4}.example")
+            await asyncio.sleep(3600)
+
+    running = asyncio.create_task(until_killed())
+    await asyncio.sleep(3.3)
+    running.cancel()
+    await asyncio.wait((running,))
+    before = Counter(str(one.recipient) for one in post.arrived())
+    assert 0 < len(before) < 200
+    again = build(hosts, queue=post.queue, spool=post.spool)
+    async with again.running():
+        await again.gone(within=600)
+    after = Counter(str(one.recipient) for one in again.arrived())
+    assert set(before) | set(after) == {f"b{n}@site{n % 4}.example" for n in range(200)}
+    twice = [to for to, times in (before + after).items() if times > 1]
+    assert len(twice) <= again.events.of(Recovered)[0].ambiguous
 
 
 @virtual

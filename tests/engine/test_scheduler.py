@@ -101,6 +101,20 @@ def test_a_way_that_does_not_exist_fails_all_that_waits_for_it(
 
 
 @virtual
+async def test_a_full_disk_delays_the_end_of_what_has_no_way() -> None:
+    async with engine(HOSTS, SENDER) as post:
+        await asyncio.sleep(1)
+        post.resolver.delay = 1
+        id = await post.submit("b@example.org")
+        post.queue.full = True
+        await asyncio.sleep(30)
+        assert post.rows(id)[0].state is State.WAITING
+        post.queue.full = False
+        await post.gone(within=10)
+        assert len(post.arrived("a@example.com")) == 1
+
+
+@virtual
 async def test_more_unknown_hops_than_may_be_looked_up_at_once_all_get_their_turn() -> None:
     hosts = {f"mx.site{n}.example": Host() for n in range(300)}
     async with engine(hosts) as post:

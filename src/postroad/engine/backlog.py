@@ -31,9 +31,6 @@ class Backlog:
         self._hops: deque[Hop] = deque()
         self._claiming = False
 
-    def __contains__(self, hop: Hop) -> bool:
-        return hop in self._hops
-
     def __len__(self) -> int:
         return len(self._hops)
 
