@@ -40,3 +40,12 @@ def own(size: int = 4096, certificate: Path | None = None, domains: int = 0) -> 
         ]
 
     return command
+
+
+def own_at(rate: float, times: Path) -> Load:
+    """submitter.py at a steady rate; when each message was begun and accepted goes to `times`."""
+
+    def command(port: int, messages: int) -> list[str]:
+        return [*own()(port, messages), "--rate", str(rate), "--times", str(times)]
+
+    return command

@@ -1,11 +1,14 @@
 """A receiving server of our own, where smtp-sink cannot serve: with STARTTLS, slow, at many addresses.
 
     python benchmarks/receiver.py --port N --counter FILE [--tls DIRECTORY] [--delay S] [--addresses N]
+                                  [--times FILE]
 
 Listens on 127.0.0.1, or on the first N addresses from 127.1.0.1 on. Takes and forgets
 every message. With a delay each command, the greeting and the final dot are answered
 that long after the one before, as by a host that needs this time for it. The number
 of recipients of all messages taken stands in FILE, 8 octets, little-endian, always current.
+With `--times` the moment of each MAIL whose sender is `load+NUMBER@...` goes to that
+file at the end: number and seconds of time.time(), a line each.
 """
 
 from __future__ import annotations
@@ -13,8 +16,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import mmap
+import re
+import signal
 import ssl
 import struct
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -22,6 +28,7 @@ from typing import cast
 
 import uvloop
 
+NUMBER = re.compile(rb"MAIL FROM:<load\+(\d{1,9})@", re.IGNORECASE)
 END = b"\r\n.\r\n"
 MAX_LINE = 65536
 COUNT = struct.Struct("<Q")
@@ -36,7 +43,14 @@ def addresses(count: int) -> list[str]:
 class Receiver(asyncio.Protocol):
     """One connection: commands in order, content skipped to its end mark."""
 
-    def __init__(self, counted: Callable[[int], None], tls: ssl.SSLContext | None, delay: float) -> None:
+    def __init__(
+        self,
+        counted: Callable[[int], None],
+        tls: ssl.SSLContext | None,
+        delay: float,
+        seen: list[tuple[int, float]] | None,
+    ) -> None:
+        self._seen = seen
         self._counted = counted
         self._tls = tls
         self._delay = delay
@@ -70,7 +84,7 @@ class Receiver(asyncio.Protocol):
             if not found:
                 break
             data = rest
-            replies = self._add(replies, self._answer(line[:4].upper()))
+            replies = self._add(replies, self._answer(line[:4].upper(), line))
         self._buffer = data
         if len(data) > MAX_LINE:
             self._transport.abort()
@@ -97,7 +111,9 @@ class Receiver(asyncio.Protocol):
             self._transport.write(reply)
             self._counted(taken)
 
-    def _answer(self, verb: bytes) -> bytes:
+    def _answer(self, verb: bytes, line: bytes) -> bytes:
+        if self._seen is not None and (found := NUMBER.match(line)):
+            self._seen.append((int(found[1]), time.time()))
         if verb == b"RCPT":
             self._recipients += 1
             return b"250 2.1.5 Ok\r\n"
@@ -145,11 +161,16 @@ async def serve(options: argparse.Namespace) -> None:
             taken += count
             COUNT.pack_into(counter, 0, taken)
 
+        seen: list[tuple[int, float]] | None = [] if options.times else None
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: Receiver(counted, context, options.delay), hosts, options.port, backlog=1024
+        over = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, over.set)
+        await loop.create_server(
+            lambda: Receiver(counted, context, options.delay, seen), hosts, options.port, backlog=1024
         )
-        await server.serve_forever()
+        await over.wait()
+        if seen is not None:
+            options.times.write_text("".join(f"{number} {at}\n" for number, at in seen))
 
 
 def main() -> None:
@@ -159,6 +180,7 @@ def main() -> None:
     parser.add_argument("--tls", type=Path, help="directory with cert.pem and key.pem")
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--addresses", type=int, default=0)
+    parser.add_argument("--times", type=Path)
     uvloop.run(serve(parser.parse_args()))
 
 

@@ -79,8 +79,15 @@ class OwnSink:
     """receiver.py in a process of its own; `delay` seconds before each reply, `addresses` hosts."""
 
     def __init__(
-        self, directory: Path, *, tls: Path | None = None, delay: float = 0.0, addresses: int = 0
+        self,
+        directory: Path,
+        *,
+        tls: Path | None = None,
+        delay: float = 0.0,
+        addresses: int = 0,
+        times: Path | None = None,
     ) -> None:
+        self._times = times
         self.port = free_port()
         self.addresses = addresses
         self._counter = directory / f"receiver-{self.port}.count"
@@ -88,6 +95,8 @@ class OwnSink:
         self._options = ["--delay", str(delay), "--addresses", str(addresses)]
         if tls:
             self._options += ["--tls", str(tls)]
+        if times:
+            self._options += ["--times", str(times)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -114,3 +123,15 @@ class OwnSink:
 
     def failure(self) -> str:
         return ended(self._process, self._output)
+
+    def wait_for(self, count: int, timeout: float = 30.0) -> None:
+        """Return once so many recipients are there since the start."""
+        until(lambda: self.count() >= count, timeout, f"the receiver has {count}")
+
+    def seen(self) -> dict[int, float]:
+        """End it; when the first MAIL of each numbered message came (`times`)."""
+        self.stop()
+        if self._times is None:
+            return {}
+        lines = [line.split() for line in self._times.read_text().splitlines()]
+        return {int(number): float(at) for number, at in reversed(lines)}
