@@ -1,0 +1,81 @@
+"""Load for the crash tests: clients that number what they hand in, and know what had its 250."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections import Counter
+
+from postroad.demo.world import Site
+from tests.support.submitting import Client
+
+RECIPIENT = "box@harbour.example"
+CLIENTS = 4
+MARK = re.compile(rb"^Subject: (\S+)\r$", re.MULTILINE)
+
+
+def letter(mark: str) -> bytes:
+    """A message whose body follows from its mark; one in ten is large."""
+    lines = 3000 if mark.endswith("7") else 12
+    return (
+        f"From: <a@sender.example>\r\nSubject: {mark}\r\n\r\n".encode()
+        + f"{mark} {'x' * 60}\r\n".encode() * lines
+    )
+
+
+class Load:
+    """Clients that keep handing in until the connection breaks; `taken` are the marks that had their 250."""
+
+    def __init__(self, port: int, name: str) -> None:
+        self.taken: list[str] = []
+        self._enough = asyncio.Event()
+        self._wanted = 0
+        self._loop = asyncio.get_running_loop()
+        self._stop = threading.Event()
+        self._clients = [
+            asyncio.create_task(asyncio.to_thread(self._client, port, f"{name}c{n}")) for n in range(CLIENTS)
+        ]
+
+    def _client(self, port: int, name: str) -> None:
+        number = 0
+        try:
+            with Client(port, timeout=15) as client:
+                while not self._stop.is_set():
+                    number += 1
+                    mark = f"{name}-{number}"
+                    reply = client.transact("a@sender.example", [RECIPIENT], letter(mark))
+                    if not reply.startswith("250"):
+                        return
+                    self.taken.append(mark)
+                    if len(self.taken) >= self._wanted:
+                        self._loop.call_soon_threadsafe(self._enough.set)
+        except OSError:
+            return
+
+    async def until(self, count: int) -> None:
+        """So many had their 250."""
+        self._wanted = count
+        async with asyncio.timeout(60):
+            await self._enough.wait()
+
+    async def end(self) -> list[str]:
+        """After the daemon has gone: what had its 250."""
+        self._stop.set()
+        await asyncio.gather(*self._clients)
+        return self.taken
+
+
+def arrived(site: Site) -> Counter[str]:
+    """How often each numbered message came in."""
+    return Counter(mark.decode() for arrival in site.arrivals for mark in MARK.findall(arrival.octets)[:1])
+
+
+def altered(site: Site) -> list[str]:
+    """Marks of messages whose body is not as it was handed in."""
+    return [
+        mark
+        for arrival in site.arrivals
+        for mark in [MARK.findall(arrival.octets)[0].decode()]
+        if arrival.octets.partition(b"\r\n\r\n")[2] != letter(mark).partition(b"\r\n\r\n")[2]
+    ]

@@ -1,0 +1,58 @@
+"""kill -9 at random points under load: what had its 250 is delivered or waits, octet for octet.
+
+POSTROAD_KILLS says how many (30); POSTROAD_SEED repeats a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+
+from postroad.demo.world import Site, World
+from tests.crash.load import Load, altered, arrived
+from tests.support.daemon import Daemon
+
+KILLS = int(os.environ.get("POSTROAD_KILLS", "30"))
+SEED = int(os.environ.get("POSTROAD_SEED", "1"))
+
+
+async def kill_under_load(daemon: Daemon, name: str, chance: random.Random) -> list[str]:
+    load = Load(daemon.port, name)
+    await load.until(chance.randint(1, 40))
+    await asyncio.sleep(chance.random() / 20)
+    os.kill(daemon.process.pid, signal.SIGKILL)
+    await daemon.process.wait()
+    return await load.end()
+
+
+async def deliver_all(daemon: Daemon, site: Site, taken: set[str]) -> None:
+    """What died in its attempt often waits some minutes, so that a daemon dying in a loop hammers nobody."""
+    assert (await daemon.process.command("queue", "retry", "--all", "--yes"))[0] == 0
+    await daemon.until(lambda: taken <= set(arrived(site)), 120, "all that was taken")
+
+
+async def test_nothing_that_had_its_250_is_lost_and_only_the_ambiguous_may_come_twice() -> None:
+    chance = random.Random(SEED)
+    taken: set[str] = set()
+    async with World([Site("harbour.example")]) as world:
+        site = world["harbour.example"]
+        async with Daemon({"harbour.example": site.port}) as daemon:
+            for number in range(KILLS):
+                taken.update(await kill_under_load(daemon, f"k{number}", chance))
+                await daemon.restart()
+            await deliver_all(daemon, site, taken)
+            assert await daemon.process.stop() == 0
+            status, out, _ = await daemon.process.command("spool", "check", "--json")
+            assert (await daemon.queue(), status) == ([], 0), out
+        ambiguous = sum(line["ambiguous"] for line in daemon.events("recovered"))
+        counted = arrived(site)
+        repeated = sum(count - 1 for count in counted.values())
+        print(
+            f"{KILLS} kills: {len(taken)} taken, {len(counted)} arrived, 0 lost, "
+            f"{repeated} came again, {ambiguous} were reported as ambiguous"
+        )
+        assert taken <= set(counted)
+        assert altered(site) == []
+        assert repeated <= ambiguous
