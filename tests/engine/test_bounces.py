@@ -228,6 +228,18 @@ async def test_a_full_disk_delays_the_warning_and_leaves_nothing_behind() -> Non
 
 
 @virtual
+async def test_a_bug_in_one_warning_stops_no_other() -> None:
+    async with engine(hosts(FOUR_FIFTY)) as post:
+        await post.submit("bad@example.org")
+        await post.submit("b@example.org")
+        await asyncio.sleep(4 * HOUR - 60)
+        post.spool.poisoned.add("bad@example.org")
+        await post.until(lambda: len(post.arrived("a@example.com")) == 1, within=200)
+        assert [bug.where for bug in post.bugs()] == ["warning"]
+        await post.operate("delete")
+
+
+@virtual
 async def test_a_message_that_cannot_be_read_is_returned_without_its_words() -> None:
     retry = RetryPolicy(expire_after=HOUR, warn_after=2 * HOUR)
     async with engine(hosts(), retry=retry) as post:

@@ -68,6 +68,25 @@ async def test_news_of_a_message_that_goes_on_is_told_and_the_message_goes_on() 
 
 
 @virtual
+async def test_a_message_that_cannot_be_settled_keeps_nobody_from_starting() -> None:
+    post = build(HOSTS)
+    post.spool.poisoned.add("bad@example.org")
+    bad = recipient("bad@example.org", state=State.FAILED, attempts=1, last=failed())
+    await left_behind(post, bad, number=1)
+    well = message(2)
+    await left_behind(post, recipient(well, state=State.FAILED, attempts=1, last=failed()), number=2)
+    async with post.running():
+        assert [bug.where for bug in post.bugs()] == ["bounce", "bounce"]
+        await post.until(lambda: len(post.arrived("a@example.com")) == 1)
+        post.spool.poisoned.clear()
+    assert post.rows(message(1).id) == [bad]
+    again = build(HOSTS, queue=post.queue, spool=post.spool)
+    async with again.running():
+        await again.gone(within=10)
+    assert len(again.arrived("a@example.com")) == 1
+
+
+@virtual
 async def test_more_than_a_slice_is_settled_before_anything_moves() -> None:
     post = build(HOSTS)
     for n in range(250):

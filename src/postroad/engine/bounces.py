@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections.abc import Sequence
 
 from postroad.engine.ledger import Ledger
@@ -17,7 +18,7 @@ from postroad.engine.packing import Packer, Start
 from postroad.engine.scheduler import Scheduler
 from postroad.mail.backoff import RetryPolicy, expired
 from postroad.mail.dsn import compose
-from postroad.mail.events import DoubleBounce, Notified, Removed, StorageTrouble
+from postroad.mail.events import DoubleBounce, InternalError, Notified, Removed, StorageTrouble
 from postroad.mail.headers import rfc5322_date
 from postroad.mail.lifecycle import State
 from postroad.mail.message import (
@@ -33,7 +34,7 @@ from postroad.mail.message import (
 from postroad.mail.notice import Notice, Report, returns_full, wants_delay, wants_failure, wants_success
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.routing import Hop
-from postroad.ports import Clock, Events, Finished, NewId, Queue, Spool, StorageFull
+from postroad.ports import Clock, Events, Finished, NewId, Queue, Spool, StorageBroken, StorageFull
 
 MAILER = "mailer-daemon"
 SWEEP_SLICE = 500
@@ -98,20 +99,28 @@ class Bounces:
 
     # --- settling ----------------------------------------------------------------------
 
-    async def settle(self, finished: Finished) -> None:
+    async def settle(self, finished: Finished) -> bool:
         """Tell what is to be told, remove the message if nothing of it is left; waits out a full disk.
 
         What it says may be old by now: only what the queue still knows as news is told.
+        False: not settled, because we are closing or a bug was in the way. The next start
+        tries again; meanwhile one such message must not stop the mail.
         """
         while not self._closing.is_set():
             try:
                 current = await self._queue.find(finished.message.id)
                 if current is not None:
                     await self._settle(current)
-                return
+                return True
             except StorageFull as error:
                 self._events.emit(StorageTrouble("settle", str(error)))
                 await self._pause(FULL_DISK_WAIT)
+            except StorageBroken:
+                raise
+            except Exception as error:
+                self._events.emit(InternalError("bounce", repr(error), traceback.format_exc()))
+                return False
+        return False
 
     async def _settle(self, finished: Finished) -> None:
         message = finished.message
@@ -261,7 +270,13 @@ class Bounces:
         now = self._clock.now()
         while messages := await self._queue.delayed(now, SWEEP_SLICE):
             for finished in messages:
-                await self._warn_of(finished)
+                try:
+                    await self._warn_of(finished)
+                except (StorageFull, StorageBroken):
+                    raise
+                except Exception as error:
+                    self._events.emit(InternalError("warning", repr(error), traceback.format_exc()))
+                    await self._queue.warned(finished.message.id, ())
 
     async def _warn_of(self, finished: Finished) -> None:
         message = finished.message

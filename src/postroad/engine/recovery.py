@@ -19,9 +19,12 @@ async def recover(queue: Queue, bounces: Bounces, clock: Clock, events: Events) 
     messages, recipients, ambiguous = await queue.restart(clock.now())
     unsettled = 0
     while finished := await queue.unsettled(SLICE):
-        unsettled += len(finished)
+        settled = 0
         for one in finished:
-            await bounces.settle(one)
+            settled += await bounces.settle(one)
+        unsettled += settled
+        if not settled:
+            break
     if messages:
         events.emit(Recovered(messages, recipients, ambiguous, unsettled))
     return messages
