@@ -129,14 +129,18 @@ def prove(rival: Rival, case: Case, sink: Sink, directory: Path) -> None:
         until(lambda: rival.waiting() == 0, 20, f"{rival.name} empties its queue", 0.05)
 
 
-def turn(rival: Rival, case: Case, sink: Sink, messages: int, directory: Path) -> Run:
-    """One run: over when the sink has every message; measured until the queue is empty again.
+def turn(rival: Rival, case: Case, sink: Sink, messages: int, directory: Path, waiting: int = 0) -> Run:
+    """One run: over when the sink has every message; measured until the queue is as before again.
 
     The time counts from the start of the load to the sink's last 250; the processor
-    time also what the rival does after it. Raises Failed when a message is missing
-    or comes twice.
+    time also what the rival does after it. `waiting`: messages that are not due.
+    Raises Failed when a message is missing or comes twice.
     """
-    until(lambda: rival.waiting() == 0, TIMEOUT, f"{rival.name} has an empty queue", 0.05)
+
+    def calm() -> bool:
+        return rival.waiting() == waiting
+
+    until(calm, TIMEOUT, f"{rival.name} has an empty queue", 0.05)
     before, spent = sink.count(), cpu_seconds(rival.pids())
     output = directory / "load.log"
     with Peak(rival.pids) as peak:
@@ -146,7 +150,7 @@ def turn(rival: Rival, case: Case, sink: Sink, messages: int, directory: Path) -
             _arrived(load, output, sink, before + messages * case.recipients, rival)
             took = time.perf_counter() - start
             load.wait(TIMEOUT)
-            until(lambda: rival.waiting() == 0, TIMEOUT, f"{rival.name} empties its queue", 0.05)
+            until(calm, TIMEOUT, f"{rival.name} empties its queue", 0.05)
         finally:
             end(load)
         peak.look()

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from cases import CASES
-from children import Failed, end, spawn, tail
+from children import Failed, end, spawn, tail, until
 from duels import running, turn
 from figures import Figure, quantile, report
 from loads import own_at
@@ -51,7 +51,7 @@ def measure(rate: float, seconds: float, postroad: Postroad, sink: OwnSink, dire
     finally:
         end(load)
     times = [tuple(map(float, line.split())) for line in submitted.read_text().splitlines()]
-    sink.wait_for(before + messages)
+    until(lambda: sink.count() >= before + messages, 30, "the receiver has all")
     tried = sink.seen()
     if len(tried) != messages:
         raise Failed(f"{messages} messages submitted, {len(tried)} tried")

@@ -26,7 +26,9 @@ class Postroad:
 
     name = "Postroad"
 
-    def __init__(self, wishes: Wishes) -> None:
+    def __init__(self, wishes: Wishes, match: str = "*") -> None:
+        """`match`: the domains that go to the relay."""
+        self._match = match
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="postroad-bench-"))
         self.log = self.directory / "log"
@@ -56,7 +58,7 @@ class Postroad:
         for domain, endpoint in wishes.sites.items():
             yield f'[[route]]\nmatch = ["{domain}"]\nrelay = "{endpoint}"\ntls = "none"'
         if not wishes.sites:
-            yield f'[[route]]\nmatch = ["*"]\nrelay = "127.0.0.1:{wishes.relay}"'
+            yield f'[[route]]\nmatch = ["{self._match}"]\nrelay = "127.0.0.1:{wishes.relay}"'
             yield f'tls = "{"required" if wishes.tls else "none"}"'
             yield f"connections_per_site = {CONNECTIONS}"
 

@@ -124,10 +124,6 @@ class OwnSink:
     def failure(self) -> str:
         return ended(self._process, self._output)
 
-    def wait_for(self, count: int, timeout: float = 30.0) -> None:
-        """Return once so many recipients are there since the start."""
-        until(lambda: self.count() >= count, timeout, f"the receiver has {count}")
-
     def seen(self) -> dict[int, float]:
         """End it; when the first MAIL of each numbered message came (`times`)."""
         self.stop()

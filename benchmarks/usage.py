@@ -69,7 +69,7 @@ def _proportional(pid: int) -> int:
 
 
 def wakeups(pid: int) -> int:
-    """How often the threads of one process went to sleep by themselves so far."""
+    """How often the threads of one process went to sleep so far, so, were woken up again."""
     return sum(_switches(path) for path in Path(f"/proc/{pid}/task").glob("*/status"))
 
 
@@ -85,13 +85,12 @@ class Peak:
     """`with Peak(pids) as peak:` looks four times a second; then `peak.rss` and `peak.pss`, in octets.
 
     The proportional size costs the kernel a walk through every page table, so it is
-    looked at once in eight times.
+    looked at every two seconds.
     """
 
-    INTERVAL = 0.25
-
-    def __init__(self, roots: Callable[[], list[int]]) -> None:
+    def __init__(self, roots: Callable[[], list[int]], interval: float = 0.25) -> None:
         self._roots = roots
+        self._interval = interval
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.rss = 0
@@ -111,9 +110,9 @@ class Peak:
         self.pss = max(self.pss, pss(self._roots()))
 
     def _watch(self) -> None:
-        looks = 0
-        while not self._over.wait(self.INTERVAL):
-            if looks % 8 == 2:
+        looks, every = 0, max(3, round(2 / self._interval))
+        while not self._over.wait(self._interval):
+            if looks % every == 2:
                 self.look()
             self.rss = max(self.rss, rss(self._roots()))
             looks += 1
