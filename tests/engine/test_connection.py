@@ -144,6 +144,19 @@ async def test_stopping_does_not_wait_for_idle_connections() -> None:
 
 
 @virtual
+async def test_stopping_does_not_wait_for_doors_that_do_not_open() -> None:
+    async with engine({"mx.example.org": Host(slow(Stage.CONNECT, 25))}) as post:
+        id = await post.submit("b@example.org")
+        await asyncio.sleep(5)
+        assert sum(post.transport.open.values()) == 1
+        stopped_at = post.clock.now()
+    assert post.clock.now() - stopped_at < 0.1
+    (row,) = post.rows(id)
+    assert (row.state.name, row.attempts) == ("WAITING", 0)
+    assert sum(post.transport.open.values()) == 0
+
+
+@virtual
 async def test_stopping_gives_up_what_takes_longer_than_half_a_minute() -> None:
     async with engine({"mx.example.org": Host(slow(Stage.DOT, 600))}) as post:
         await post.submit("b@example.org")

@@ -137,6 +137,14 @@ async def test_a_message_behind_a_stuck_transaction_gets_a_connection_of_its_own
         await post.gone(within=700)
 
 
+@virtual
+async def test_a_door_that_opens_slowly_is_not_knocked_at_twice_for_one_message() -> None:
+    async with engine({"mx.example.org": Host(slow(Stage.CONNECT, 25))}) as post:
+        await post.submit("b@example.org")
+        await post.gone(within=60)
+        assert len(post.transport.connections) == 1
+
+
 # --- a site in trouble ------------------------------------------------------------------
 
 

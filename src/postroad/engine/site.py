@@ -50,6 +50,7 @@ class Site:
         self._reserved = 0
         self._backlog = Backlog(around, self._room_for_claims, self.put)
         self._idle: list[asyncio.Future[Delivery]] = []
+        self._connecting: set[asyncio.Task[None]] = set()
         self._impatience: asyncio.TimerHandle | None = None
         self._closing = False
 
@@ -207,7 +208,8 @@ class Site:
 
     def _lose_patience(self, takes: int) -> None:
         self._impatience = None
-        self._open_connections(impatient=takes == self._ready.takes)
+        # One that is still connecting will take what waits.
+        self._open_connections(impatient=takes == self._ready.takes and not self._connecting)
 
     async def _connection(self) -> None:
         try:
@@ -221,8 +223,12 @@ class Site:
     async def _connect_and_work(self) -> None:
         around = self._around
         started = around.clock.now()
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine runs in a task"
+        self._connecting.add(task)
         try:
             async with self._doorstep.session(self.plan, self._route, self._stuck_to()) as session:
+                self._connecting.discard(task)
                 connection = Connection(
                     self,
                     session,
@@ -243,6 +249,8 @@ class Site:
             # A bug that one site brings out is trouble of that site.
             around.events.emit(InternalError("connection", repr(error), traceback.format_exc()))
             self._unreachable(unforeseen(error, around.rules), started)
+        finally:
+            self._connecting.discard(task)
 
     def _stuck_to(self) -> str | None:
         """The door that greylisted what goes next: the retry must knock there."""
@@ -305,12 +313,17 @@ class Site:
         return 1 if self._state.paused_until is not None else SLICE
 
     def close(self) -> None:
-        """No new work: what is ready goes back to the queue, idle connections say QUIT."""
+        """No new work: what is ready goes back to the queue, idle connections say QUIT.
+
+        Who knocks at a door that may never open carries nothing: it is not waited for.
+        """
         self._closing = True
         self._return(self._ready.clear())
         self._backlog.clear()
         if self._impatience is not None:
             self._impatience.cancel()
+        for task in self._connecting:
+            task.cancel()
         for waiter in self._idle:
             waiter.cancel()
 
