@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 from collections import Counter
+from typing import Any
 
 from postroad.demo.world import Site
 from tests.support.submitting import Client
@@ -29,6 +30,7 @@ class Load:
 
     def __init__(self, port: int, name: str) -> None:
         self.taken: list[str] = []
+        self.last = "nothing"
         self._enough = asyncio.Event()
         self._wanted = 0
         self._loop = asyncio.get_running_loop()
@@ -45,6 +47,7 @@ class Load:
                     number += 1
                     mark = f"{name}-{number}"
                     reply = client.transact("a@sender.example", [RECIPIENT], letter(mark))
+                    self.last = reply
                     if not reply.startswith("250"):
                         return
                     self.taken.append(mark)
@@ -56,8 +59,11 @@ class Load:
     async def until(self, count: int) -> None:
         """So many had their 250."""
         self._wanted = count
-        async with asyncio.timeout(60):
-            await self._enough.wait()
+        enough: asyncio.Future[bool] = asyncio.ensure_future(self._enough.wait())
+        refused: asyncio.Future[Any] = asyncio.gather(*self._clients)
+        both: set[asyncio.Future[Any]] = {enough, refused}
+        await asyncio.wait(both, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        assert enough.done(), f"{len(self.taken)} taken, then {self.last}"
 
     async def end(self) -> list[str]:
         """After the daemon has gone: what had its 250."""

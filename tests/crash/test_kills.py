@@ -10,6 +10,8 @@ import os
 import random
 import signal
 
+import pytest
+
 from postroad.demo.world import Site, World
 from tests.crash.load import Load, altered, arrived
 from tests.support.daemon import Daemon
@@ -33,6 +35,7 @@ async def deliver_all(daemon: Daemon, site: Site, taken: set[str]) -> None:
     await daemon.until(lambda: taken <= set(arrived(site)), 120, "all that was taken")
 
 
+@pytest.mark.timeout(120 + 5 * KILLS)
 async def test_nothing_that_had_its_250_is_lost_and_only_the_ambiguous_may_come_twice() -> None:
     chance = random.Random(SEED)
     taken: set[str] = set()

@@ -19,6 +19,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from postroad.demo.process import DaemonProcess
 from postroad.demo.world import Site, World
 from tests.crash.load import Load, altered, arrived
@@ -41,7 +43,8 @@ class Machine:
         make_image(self._image, MEGABYTES)
         self._disk = ExitStack()
         state = str(top / "mnt" / "state")
-        self.daemon = Daemon({"harbour.example": site.port}, {"state_directory": state})
+        settings = {"state_directory": state, "queue": {"low_water": "4MiB"}}
+        self.daemon = Daemon({"harbour.example": site.port}, settings)
 
     def _plug_in(self) -> None:
         disk = image_disk(self._image, self._top / "mnt")
@@ -80,6 +83,7 @@ async def machine(site: Site, **environment: str) -> AsyncIterator[Machine]:
             await made.stop()
 
 
+@pytest.mark.timeout(120 + 5 * CUTS)
 async def test_nothing_that_had_its_250_is_lost_when_the_power_is_cut() -> None:
     chance = random.Random(CUTS)
     taken: set[str] = set()

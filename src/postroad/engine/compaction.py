@@ -17,7 +17,7 @@ from postroad.mail.message import Location, Message
 from postroad.ports import DamagedRecord, Events, MovingQueue, SparseSpool, StorageFull
 
 # Between looks for a segment worth it, seconds.
-INTERVAL = 10.0
+INTERVAL = 2.0
 # A place may still be read for so long after its message has moved.
 GRACE = 5.0
 # Octets a second, so that copying never stands before mail.
