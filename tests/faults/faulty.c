@@ -3,6 +3,7 @@
  *   FAULTY=call:path:errno[:times]   while the file FAULTY_WHEN exists, calls of that name on a
  *                                    path that contains the text fail, so many times (0: always)
  *   FAULTY_NO_SYNC=1                 syncs do nothing and say that they did
+ *   FAULTY_CLOCK=file                the wall clock is wrong by the seconds in the file, if there is one
  *
  * Calls: pwrite, fdatasync, fsync, rename, ftruncate, open, unlink.
  */
@@ -15,7 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -116,4 +119,19 @@ int open64(const char *path, int flags, ...) {
     mode_t mode = mode_of(flags, &rest);
     va_end(rest);
     return fails("open", path) ? -1 : REAL(open64)(path, flags, mode);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int answer = syscall(SYS_clock_gettime, clock, now), fd;
+    const char *path = getenv("FAULTY_CLOCK");
+    char text[32] = "";
+    if (answer || clock != CLOCK_REALTIME || !path)
+        return answer;
+    fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (read(fd, text, sizeof text - 1) > 0)
+            now->tv_sec += atol(text);
+        close(fd);
+    }
+    return 0;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Collection, Sequence
 from math import inf
 from pathlib import Path
@@ -37,7 +38,9 @@ class SqliteQueue:
         try:
             await self._writer.run()
         finally:
+            # The last to leave tidies up, and a reader may not.
             await self._reader.close()
+            await asyncio.to_thread(self._writer.end)
 
     def close(self) -> None:
         """Take no more changes; those that wait are still committed."""

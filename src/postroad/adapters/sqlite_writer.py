@@ -41,7 +41,7 @@ class SqliteWriter:
         """`rolled_back` is called after a transaction was undone: what was remembered of it is void."""
         self._connection = connection
         self._rolled_back = rolled_back
-        self._commits = GroupCommit[Work, Any]("index", self._commit, self._finish)
+        self._commits = GroupCommit[Work, Any]("index", self._commit)
 
     def submit(self, kind: Kind[Argument, Result], argument: Argument) -> asyncio.Future[Result]:
         """The change is the writer's before this returns; answered once it is durable.
@@ -57,6 +57,11 @@ class SqliteWriter:
     def close(self) -> None:
         """Take no more; what waits is still committed."""
         self._commits.close()
+
+    def end(self) -> None:
+        """After `run`, with no reader of ours left: copies the log into the index, removes it. Blocks."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
 
     # --- in the thread ---------------------------------------------------------
 
@@ -90,10 +95,6 @@ class SqliteWriter:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         self._rolled_back()
-
-    def _finish(self) -> None:
-        """Closing copies the log into the index and removes it."""
-        self._connection.close()
 
 
 def _by_kind(burst: Sequence[Work]) -> dict[Kind[Any, Any], list[int]]:

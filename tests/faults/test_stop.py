@@ -1,0 +1,52 @@
+"""SIGTERM under load: what is under way ends well, what waits stays, nothing comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from postroad.demo.world import Site, World
+from tests.crash.load import Load, altered, arrived
+from tests.support.daemon import Daemon
+
+LONGEST = 10.0
+
+
+@pytest.mark.parametrize("enough", [1, 40, 120])
+async def test_a_stop_under_load_takes_seconds_loses_nothing_and_doubles_nothing(enough: int) -> None:
+    taken: set[str] = set()
+    async with World([Site("harbour.example")]) as world:
+        site = world["harbour.example"]
+        async with Daemon({"harbour.example": site.port}) as daemon:
+            for name in ("a", "b"):
+                load = Load(daemon.port, name)
+                await load.until(enough)
+                began = time.monotonic()
+                assert await daemon.process.stop() == 0
+                assert time.monotonic() - began <= LONGEST
+                taken.update(await load.end())
+                await daemon.restart()
+                assert daemon.events("recovered", ambiguous=0) == daemon.events("recovered")
+            await daemon.until(lambda: taken <= set(arrived(site)), 60, "all that was taken")
+            assert await daemon.process.stop() == 0
+            assert await daemon.queue() == []
+        assert set(arrived(site).values()) == {1}
+        assert altered(site) == []
+
+
+async def test_a_stop_does_not_wait_for_a_receiver_that_says_nothing() -> None:
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silence, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with Daemon({"harbour.example": port}) as daemon:
+        await daemon.submit(["box@harbour.example"], b"Subject: x\r\n\r\nx\r\n")
+        began = time.monotonic()
+        assert await daemon.process.stop() == 0
+        assert time.monotonic() - began <= LONGEST
+        assert len(await daemon.queue()) == 1
+    server.close()
