@@ -2,7 +2,9 @@
 
 A sync costs the same for one change as for a hundred. So changes queue up while
 the thread is in one, and form the next *burst*: committed together, answered
-together by one wake-up of the loop. A lone change waits for nobody.
+together by one wake-up of the loop. What one turn of the loop submits is handed over
+together at its end, so that thread and loop contend for the interpreter once, not
+once a change. A lone change waits for nobody.
 
 Used by the spool and by the index, the two places where something becomes durable.
 """
@@ -20,7 +22,8 @@ from postroad.ports import StorageBroken
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# A bound on how long the first change of a burst waits for the last one's work.
+# A bound on how long the first change of a burst waits for the last one's work: no hand-over
+# is larger, and a burst takes no further one once it has this many.
 MAX_BURST = 512
 
 Waiting = tuple[Item, "asyncio.Future[Result]"]
@@ -43,7 +46,8 @@ class GroupCommit(Generic[Item, Result]):
     ) -> None:
         self._commit = commit
         self._finish = finish
-        self._waiting: SimpleQueue[Waiting[Item, Result] | None] = SimpleQueue()
+        self._gathered: list[Waiting[Item, Result]] = []
+        self._waiting: SimpleQueue[list[Waiting[Item, Result]] | None] = SimpleQueue()
         # A daemon thread, so that an interpreter which dies without `close` does
         # not wait for it: what was answered is durable, the rest was not promised.
         self._thread = Thread(target=self._serve, name=name, daemon=True)
@@ -53,15 +57,23 @@ class GroupCommit(Generic[Item, Result]):
         self._ended: asyncio.Future[None] | None = None
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
-        """Hand over a change; it is the thread's from here on, whoever is cancelled."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        """Hand over a change; it will be committed from here on, whoever is cancelled."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
         if self._broken is not None:
             future.set_exception(self._broken)
         elif self._closed:
             raise RuntimeError(f"{self._thread.name} is closed")
         else:
-            self._waiting.put((item, future))
+            if not self._gathered:
+                loop.call_soon(self._hand_over)
+            self._gathered.append((item, future))
         return future
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for start in range(0, len(gathered), MAX_BURST):
+            self._waiting.put(gathered[start : start + MAX_BURST])
 
     async def run(self) -> None:
         """Serve until `close`; raises StorageBroken when storage broke. Cancelled, it finishes first."""
@@ -80,6 +92,7 @@ class GroupCommit(Generic[Item, Result]):
         """Take no more; what waits is still committed and answered. May be called twice."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._waiting.put(None)
 
     def fail(self, error: StorageBroken) -> None:
@@ -103,8 +116,8 @@ class GroupCommit(Generic[Item, Result]):
         burst: list[Waiting[Item, Result]] = []
         entry = self._waiting.get()
         while entry is not None:
-            burst.append(entry)
-            if len(burst) == MAX_BURST:
+            burst += entry
+            if len(burst) >= MAX_BURST:
                 return burst, False
             try:
                 entry = self._waiting.get_nowait()
