@@ -87,15 +87,17 @@ def running(part: Sink | Rival) -> Iterator[None]:
         part.stop()
 
 
-def duel(case: Case, pairs: int, messages: int, told: Callable[[str, Run], None]) -> Verdict:
-    """Warm up both, then A B A B; `told` hears of each run."""
+def duel(
+    case: Case, pairs: int, messages: int, told: Callable[[str, Run], None], extra: tuple[str, ...] = ()
+) -> Verdict:
+    """Warm up both, then A B A B; `told` hears of each run. `extra`: further lines of Postfix's main.cf."""
     runs: dict[str, list[Run]] = {Postfix.name: [], Postroad.name: []}
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="postroad-duel-")))
         directory.chmod(0o755)
         sink = case.sink(directory)
         wishes = case.wishes(sink, directory)
-        rivals: list[Rival] = [Postfix(wishes), Postroad(wishes)]
+        rivals: list[Rival] = [Postfix(wishes, extra), Postroad(wishes)]
         for rival in rivals:
             stack.enter_context(running(rival))
         for rival in rivals if case.proof else ():

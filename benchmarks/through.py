@@ -1,6 +1,7 @@
 """Through: mail in at one end, out at the other, Postroad and Postfix in turn on the same machine.
 
     python benchmarks/through.py [--case NAME ...] [--pairs 5] [--messages N] [--json FILE]
+                                 [--postfix "SETTING = VALUE" ...]
 
 Both get a temporary directory on the same disk, loopback ports and the same sink;
 each case starts both, warms both up, and then measures them in turn, A B A B. Both
@@ -42,13 +43,15 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--messages", type=int, help="of each run, in place of the case's own number")
     parser.add_argument("--json", type=Path, help="write every figure there")
+    parser.add_argument("--postfix", action="append", default=[], help="a further line of its main.cf")
     options = parser.parse_args()
     chosen = [case for case in CASES if not options.case or case.name in options.case]
     verdicts, failed = [], 0
     for case in chosen:
         print(f"{case.name}: {case.title}", file=sys.stderr)
+        messages = options.messages or case.messages
         try:
-            verdicts.append((case, duel(case, options.pairs, options.messages or case.messages, told)))
+            verdicts.append((case, duel(case, options.pairs, messages, told, tuple(options.postfix))))
         except Failed as error:
             failed += 1
             print(f"  failed: {error}", file=sys.stderr)
