@@ -107,6 +107,10 @@ class Daemon:
                 movers.create_task(engine.scheduler.run())
                 movers.create_task(engine.bounces.run())
                 movers.create_task(engine.compaction.run())
+                if base.spool.crashed:
+                    segments = base.spool.wasteful()
+                    places = await base.queue.places_in(segments)
+                    movers.create_task(base.spool.mark_strangers(segments, places))
                 await self._serve_doors(queued)
                 engine.scheduler.close()
                 engine.sites.close()

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from postroad.adapters.segment_marks import SIZE, WHOLE, encode_mark, is_done, read_marks, write_marks
 from postroad.adapters.segments import Segments
-from postroad.mail.queue_id import parse_id
-from tests.support.build import queue_id, record
+from postroad.mail.message import Location
+from tests.support.build import record
 from tests.support.running import running
 
-FIRST, SECOND = parse_id(queue_id(1)), parse_id(queue_id(2))
+FIRST, SECOND = 400, 4096
 
 
 async def test_what_was_released_is_marked_by_the_end_at_the_latest(tmp_path: Path) -> None:
@@ -27,7 +27,10 @@ async def test_what_was_released_is_marked_by_the_end_at_the_latest(tmp_path: Pa
         other = await spool.append(second)
         spool.release(replace(first.message, location=location))
         spool.done(replace(second.message, location=other), [3, 5])
-    assert read_marks(tmp_path) == {FIRST: {WHOLE}, SECOND: {3, 5}}
+    assert read_marks(tmp_path) == {
+        (location.segment, location.offset): {WHOLE},
+        (other.segment, other.offset): {3, 5},
+    }
 
 
 async def test_marks_are_written_while_the_spool_is_in_use(tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ async def test_no_sync_is_spent_on_a_mark(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("os.fdatasync", pytest.fail)
     monkeypatch.setattr("os.fsync", pytest.fail)
     write_marks(tmp_path, {1: encode_mark(SECOND)})
-    assert set(read_marks(tmp_path)) == {FIRST, SECOND}
+    assert set(read_marks(tmp_path)) == {(1, FIRST), (1, SECOND)}
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -69,23 +72,23 @@ def test_a_torn_or_changed_mark_is_none_and_hides_no_other(
     (tmp_path / "00000001.done").write_bytes(torn)
     write_marks(tmp_path, {1: encode_mark(SECOND)})
     sound = {n for n in range(3) if torn[n * SIZE : (n + 1) * SIZE] == whole[n * SIZE : (n + 1) * SIZE]}
-    assert read_marks(tmp_path) == {SECOND: {WHOLE}} | ({FIRST: sound} if sound else {})
+    assert read_marks(tmp_path) == {(1, SECOND): {WHOLE}} | ({(1, FIRST): sound} if sound else {})
 
 
 @pytest.mark.parametrize(
     ("marks", "recipients", "done"),
     [
         ({}, [0], False),
-        ({FIRST: {WHOLE}}, [0, 1], True),
-        ({FIRST: {0}}, [0, 1], False),
-        ({FIRST: {0, 1}}, [0, 1], True),
-        ({SECOND: {WHOLE}}, [0], False),
+        ({(1, FIRST): {WHOLE}}, [0, 1], True),
+        ({(1, FIRST): {0}}, [0, 1], False),
+        ({(1, FIRST): {0, 1}}, [0, 1], True),
+        ({(1, SECOND): {WHOLE}}, [0], False),
     ],
 )
 def test_a_message_is_done_with_its_last_recipient(
-    marks: dict[int, set[int]], recipients: list[int], done: bool
+    marks: dict[tuple[int, int], set[int]], recipients: list[int], done: bool
 ) -> None:
-    assert is_done(marks, FIRST, recipients) is done
+    assert is_done(marks, Location(1, FIRST, 400), recipients) is done
 
 
 async def test_a_disk_that_takes_no_mark_takes_no_message_with_it(tmp_path: Path) -> None:
@@ -95,3 +98,23 @@ async def test_a_disk_that_takes_no_mark_takes_no_message_with_it(tmp_path: Path
     async with running(spool):
         location = await spool.append(record(1))
         assert (await spool.read(location)).body
+
+
+async def test_what_a_crash_left_unmarked_is_marked_by_the_next_start(tmp_path: Path) -> None:
+    """Three records of one segment: one waits, the others were settled, or never promised."""
+    spool = Segments(tmp_path)
+    task = asyncio.create_task(spool.run())
+    waits, *_ = await asyncio.gather(*(spool.append(record(number)) for number in (1, 2, 3)))
+    task.cancel()
+    await asyncio.wait({task})
+    again = Segments(tmp_path)
+    assert again.crashed
+    again.adopt({1: (1, waits.length)})
+    async with running(again):
+        assert again.wasteful() == [1]
+        await again.mark_strangers([1], {(1, waits.offset)})
+    assert sorted(read_marks(tmp_path)) == [(1, waits.length), (1, 2 * waits.length)]
+    third = Segments(tmp_path)
+    assert not third.crashed
+    async with running(third):
+        pass

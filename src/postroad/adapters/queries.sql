@@ -188,6 +188,10 @@ SELECT {message} FROM message m WHERE m.warn_at <= ?
 AND EXISTS (SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN {open})
 ORDER BY m.warn_at, m.id LIMIT ?
 
+-- Reads every message: after a crash only.
+-- name: places_in
+SELECT segment, offset FROM message WHERE segment IN (SELECT value FROM json_each(?))
+
 -- name: live
 SELECT segment, count(*), sum(length) FROM message GROUP BY segment
 

@@ -10,6 +10,7 @@ import fcntl
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from postroad.adapters import segment_format
 from postroad.adapters.segment_marks import is_done, read_marks
 from postroad.adapters.segment_reader import CHUNK, body_name, numbers, segment_name
 from postroad.mail.message import Location, StagedBody
-from postroad.mail.queue_id import parse_id
 from postroad.ports import DamagedRecord, Record
 
 
@@ -33,11 +33,13 @@ class Damage:
 def walk(directory: Path) -> Iterator[Record | Damage]:
     """Oldest first; a record's message knows its location. A segment that goes meanwhile is left out."""
     for number in numbers(directory, ".seg"):
-        try:
-            octets = (directory / segment_name(number)).read_bytes()
-        except FileNotFoundError:
-            continue
-        yield from _segment(number, octets)
+        yield from walk_segment(directory, number)
+
+
+def walk_segment(directory: Path, number: int) -> Iterator[Record | Damage]:
+    """The same for one segment; nothing where it has gone."""
+    with suppress(FileNotFoundError):
+        yield from _segment(number, (directory / segment_name(number)).read_bytes())
 
 
 def _segment(number: int, octets: bytes) -> Iterator[Record | Damage]:
@@ -116,7 +118,7 @@ def holds_mail(directory: Path) -> bool:
         return False
     marks = read_marks(directory)
     return any(
-        not is_done(marks, parse_id(each.message.id), [r.n for r in each.recipients])
+        not is_done(marks, each.message.location, [r.n for r in each.recipients])
         for each in walk(directory)
         if isinstance(each, Record)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -11,8 +12,8 @@ class SpoolInUse(Exception):
     """Another process holds the spool; the text names it."""
 
 
-def hold(directory: Path) -> int:
-    """The descriptor of the lock: closing it lets go. Raises SpoolInUse, OSError."""
+def hold(directory: Path) -> tuple[int, bool]:
+    """The lock's descriptor, and whether its last holder crashed. Raises SpoolInUse, OSError."""
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -20,6 +21,15 @@ def hold(directory: Path) -> int:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
         raise SpoolInUse(f"{directory} is in use by process {holder or 'unknown'}") from None
+    crashed = os.fstat(descriptor).st_size > 0
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+    return descriptor, crashed
+
+
+def let_go_of(descriptor: int, *, crashed: bool = False) -> None:
+    """In good order, unless the one before was `crashed` and nobody has looked into that yet."""
+    if not crashed:
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+    os.close(descriptor)

@@ -1,7 +1,10 @@
 """Marks of what is done: beside each segment a file that only grows, `00000017.done`.
 
-    message  recipient  CRC-32
-       8         4         4     (big-endian); recipient 0xFFFFFFFF: the whole message
+    offset  recipient  CRC-32
+      8         4         4     (big-endian); recipient 0xFFFFFFFF: the whole message
+
+A mark is about one record, not about an id: a message that compaction copied, or that
+a door handed in a second time, is another record.
 
 The index alone says what waits. The marks are for the day it is lost: made anew from
 the segments, it leaves out what they name, so that delivered mail is not sent again.
@@ -21,7 +24,7 @@ from pathlib import Path
 
 from postroad.adapters.segment_body import write_all
 from postroad.adapters.segment_reader import numbers
-from postroad.mail.queue_id import parse_id
+from postroad.mail.message import Location
 
 SUFFIX = ".done"
 WHOLE = 0xFFFFFFFF
@@ -30,16 +33,16 @@ _FIELDS = struct.Struct(">QI")
 _CRC = struct.Struct(">I")
 SIZE = _FIELDS.size + _CRC.size
 
-# The numbers of the recipients that are done, by the integer of the message's id.
-Done = Mapping[int, Collection[int]]
+# The numbers of the recipients that are done, by segment and offset of the record.
+Done = Mapping[tuple[int, int], Collection[int]]
 
 
 def done_name(number: int) -> str:
     return f"{number:08d}{SUFFIX}"
 
 
-def encode_mark(message: int, recipient: int = WHOLE) -> bytes:
-    fields = _FIELDS.pack(message, recipient)
+def encode_mark(offset: int, recipient: int = WHOLE) -> bytes:
+    fields = _FIELDS.pack(offset, recipient)
     return fields + _CRC.pack(zlib.crc32(fields))
 
 
@@ -52,13 +55,12 @@ class Marks:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, segment: int, id: str, recipients: Collection[int] = (WHOLE,)) -> None:
-        message = parse_id(id)
-        waiting = self._waiting.get(segment)
+    def add(self, location: Location, recipients: Collection[int] = (WHOLE,)) -> None:
+        waiting = self._waiting.get(location.segment)
         if waiting is None:
-            waiting = self._waiting[segment] = bytearray()
+            waiting = self._waiting[location.segment] = bytearray()
         for recipient in recipients:
-            waiting += encode_mark(message, recipient)
+            waiting += encode_mark(location.offset, recipient)
 
     def forget(self, segment: int) -> None:
         """The segment goes, and what is known of it."""
@@ -86,21 +88,26 @@ def _append(path: Path, octets: bytes) -> None:
         os.close(descriptor)
 
 
-def read_marks(directory: Path) -> dict[int, set[int]]:
+def read_marks(directory: Path) -> dict[tuple[int, int], set[int]]:
     """All marks of a spool; one that is torn or damaged is none. Raises OSError."""
-    done: dict[int, set[int]] = {}
+    done: dict[tuple[int, int], set[int]] = {}
     for number in numbers(directory, SUFFIX):
         # The daemon may have removed it meanwhile, with its segment.
         with suppress(FileNotFoundError):
             octets = (directory / done_name(number)).read_bytes()
             for at in range(0, len(octets) - SIZE + 1, SIZE):
-                message, recipient = _FIELDS.unpack_from(octets, at)
-                if encode_mark(message, recipient) == octets[at : at + SIZE]:
-                    done.setdefault(message, set()).add(recipient)
+                offset, recipient = _FIELDS.unpack_from(octets, at)
+                if encode_mark(offset, recipient) == octets[at : at + SIZE]:
+                    done.setdefault((number, offset), set()).add(recipient)
     return done
 
 
-def is_done(done: Done, message: int, recipients: Collection[int]) -> bool:
-    """Whether nothing of a message is left to do, given the numbers of its recipients."""
-    marks = done.get(message, ())
+def marks_of(done: Done, location: Location) -> Collection[int]:
+    """What is marked of one record."""
+    return done.get((location.segment, location.offset), ())
+
+
+def is_done(done: Done, location: Location, recipients: Collection[int]) -> bool:
+    """Whether nothing of a record is left to do, given the numbers of its recipients."""
+    marks = marks_of(done, location)
     return WHOLE in marks or all(n in marks for n in recipients)

@@ -18,7 +18,6 @@ marks of what is done in it (see segment_marks).
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,10 +27,11 @@ from pathlib import Path
 
 from postroad.adapters import segment_format
 from postroad.adapters.group_commit import GroupCommit
+from postroad.adapters.segment_audit import walk_segment
 from postroad.adapters.segment_body import STAGE, StagedFile
 from postroad.adapters.segment_lock import SpoolInUse as SpoolInUse
-from postroad.adapters.segment_lock import hold
-from postroad.adapters.segment_marks import SUFFIX, WHOLE, Marks, done_name, write_marks
+from postroad.adapters.segment_lock import hold, let_go_of
+from postroad.adapters.segment_marks import SUFFIX, WHOLE, Marks, done_name, marks_of, read_marks, write_marks
 from postroad.adapters.segment_reader import SegmentReader, body_name, numbers, segment_name
 from postroad.adapters.segment_room import Room
 from postroad.adapters.segment_writer import SegmentWriter, write_alone
@@ -66,7 +66,7 @@ class Segments:
         (directory / STAGE).mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
         self.directory = directory
-        self._lock = hold(directory)
+        self._lock, self.crashed = hold(directory)
         self._room = Room(directory, low_water)
         self._reader = SegmentReader(directory)
         self._highest = max(self._existing(), default=0)
@@ -87,14 +87,16 @@ class Segments:
 
     async def run(self) -> None:
         """Serve until `close`; raises StorageBroken when the disk failed."""
+        crashed = True
         try:
             await self._commits.run()
+            crashed = False
         finally:
             self._write_marks()
             self._ended = True
             self._cleaner.shutdown()
             self._reader.close()
-            os.close(self._lock)
+            let_go_of(self._lock, crashed=crashed)
 
     def close(self) -> None:
         """Take no more; what waits is still made durable."""
@@ -141,12 +143,11 @@ class Segments:
         return await self._reader.read(location)
 
     def release(self, message: Message) -> None:
-        self._mark(message.location.segment, message.id)
-        self._discount(message.location)
+        self.let_go(message.location)
 
     def done(self, message: Message, recipients: Collection[int]) -> None:
         if recipients:
-            self._mark(message.location.segment, message.id, recipients)
+            self._mark(message.location, recipients)
 
     # --- compaction ------------------------------------------------------------
 
@@ -176,8 +177,30 @@ class Segments:
         return copied
 
     def let_go(self, location: Location) -> None:
-        """One of two copies is not needed any more; the message lives on in the other."""
+        """Nobody needs this record any more: its message is settled, or lives on in another one."""
+        self._mark(location)
         self._discount(location)
+
+    # --- after a crash ---------------------------------------------------------
+
+    def wasteful(self) -> list[int]:
+        """Of the segments that were there at the start those in which something is over."""
+        return [
+            number
+            for number, size in self._sizes.items()
+            if number <= self._highest and number in self._live and self._live[number].octets < size
+        ]
+
+    async def mark_strangers(self, segments: Collection[int], places: Collection[tuple[int, int]]) -> None:
+        """Mark what lies in these old segments and is not among the index's (segment, offset).
+
+        It was settled just before a crash that took its mark along, or was never promised.
+        """
+        marks = await asyncio.to_thread(self._strangers, segments, places)
+        if not self._ended:
+            self._cleaner.submit(
+                write_marks, self.directory, {n: octets for n, octets in marks.items() if n in self._live}
+            )
 
     def scan(self) -> Iterator[tuple[Location, Record]]:
         """Every intact record (see `SegmentReader.scan`)."""
@@ -191,12 +214,23 @@ class Segments:
         if self._room.low():
             raise StorageFull(str(self._room))
 
-    def _mark(self, number: int, id: str, recipients: Collection[int] = (WHOLE,)) -> None:
-        if number not in self._live:
+    def _strangers(
+        self, segments: Collection[int], places: Collection[tuple[int, int]]
+    ) -> dict[int, bytearray]:
+        marks, known = Marks(), read_marks(self.directory)
+        for record in chain.from_iterable(walk_segment(self.directory, number) for number in segments):
+            if isinstance(record, Record):
+                location = record.message.location
+                if (location.segment, location.offset) not in places and not marks_of(known, location):
+                    marks.add(location)
+        return marks.take()
+
+    def _mark(self, location: Location, recipients: Collection[int] = (WHOLE,)) -> None:
+        if location.segment not in self._live:
             return
         if not self._marks:
             asyncio.get_running_loop().call_later(MARK_DELAY, self._write_marks)
-        self._marks.add(number, id, recipients)
+        self._marks.add(location, recipients)
 
     def _write_marks(self) -> None:
         # The thread's work is done in order, so that no mark comes after its segment has gone.

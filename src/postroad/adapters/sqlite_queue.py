@@ -114,6 +114,10 @@ class SqliteQueue:
     async def movable(self, segment: int) -> list[Message]:
         return await self._reader.movable(segment)
 
+    async def places_in(self, segments: Sequence[int]) -> set[tuple[int, int]]:
+        """(segment, offset) of every message in these segments, for `Segments.mark_strangers`."""
+        return await self._reader.places_in(segments)
+
     async def live(self) -> dict[int, tuple[int, int]]:
         """Queued messages and the octets of their records by segment, for `Segments.adopt`."""
         return await self._reader.live()

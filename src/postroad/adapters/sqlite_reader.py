@@ -113,6 +113,10 @@ class SqliteReader:
         states = [_hop_state(hop, counted) for hop, counted in found.items()]
         return sorted(states, key=lambda each: -(each.waiting + each.active + each.held))
 
+    async def places_in(self, segments: Sequence[int]) -> set[tuple[int, int]]:
+        """(segment, offset) of every message in these segments."""
+        return {(row[0], row[1]) for row in await self._all("places_in", (json.dumps(segments),))}
+
     async def movable(self, segment: int) -> list[Message]:
         """As `MovingQueue.movable`."""
         return [to_message(row) for row in await self._all("movable", (segment,))]

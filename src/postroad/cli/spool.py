@@ -7,7 +7,7 @@ import os
 import time
 
 from postroad.adapters.segment_audit import in_use
-from postroad.adapters.segment_lock import SpoolInUse, hold
+from postroad.adapters.segment_lock import SpoolInUse, hold, let_go_of
 from postroad.cli.client import config_for
 from postroad.cli.spool_check import Report
 from postroad.cli.spool_check import check as look
@@ -65,7 +65,7 @@ def rebuild(config: str, *, as_json: bool) -> int:
     if not settings.spool_path.is_dir():
         raise CommandFailed(f"{settings.spool_path}: no spool to read", os.EX_NOINPUT)
     try:
-        lock = hold(settings.spool_path)
+        lock, crashed = hold(settings.spool_path)
     except SpoolInUse as used:
         raise CommandFailed(f"{used}; stop the daemon first", os.EX_TEMPFAIL) from None
     except PermissionError as error:
@@ -77,7 +77,7 @@ def rebuild(config: str, *, as_json: bool) -> int:
     except (StorageBroken, OSError) as error:
         raise CommandFailed(f"the old index stays: {error}", os.EX_IOERR) from None
     finally:
-        os.close(lock)
+        let_go_of(lock, crashed=crashed)
     if as_json:
         print(json.dumps(rebuilt.as_json()))
     else:

@@ -11,7 +11,6 @@ from postroad.adapters.segment_marks import Done, is_done, read_marks
 from postroad.adapters.segment_reader import body_name, segment_name
 from postroad.adapters.sqlite_audit import Index, audit
 from postroad.mail.message import Location
-from postroad.mail.queue_id import parse_id
 from postroad.ports import Record, StorageBroken
 
 
@@ -104,9 +103,7 @@ class _Comparison:
             problem = body_problem(self._spool, record)
             if problem:
                 yield Finding("wrong-crc", message.id, name, problem)
-        elif place is None and not is_done(
-            self._marks, parse_id(message.id), [r.n for r in record.recipients]
-        ):
+        elif place is None and not is_done(self._marks, message.location, [r.n for r in record.recipients]):
             text = f"octet {message.location.offset}: neither in the index nor marked as done"
             yield Finding("orphan-record", message.id, name, text)
 

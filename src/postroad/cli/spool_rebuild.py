@@ -10,13 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from postroad.adapters.segment_audit import body_problem, walk
-from postroad.adapters.segment_marks import WHOLE, read_marks
+from postroad.adapters.segment_marks import WHOLE, marks_of, read_marks
 from postroad.adapters.segment_writer import sync_directory
 from postroad.adapters.sqlite_changes import Changes
 from postroad.adapters.sqlite_files import open_writable
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Instant, Message, Recipient
-from postroad.mail.queue_id import parse_id
 from postroad.ports import Notice, Record, StorageBroken
 
 # Messages one transaction takes.
@@ -62,7 +61,7 @@ def _waiting(spool: Path, now: Instant, rebuilt: Rebuilt) -> Iterator[Notice]:
         if not isinstance(each, Record):
             rebuilt.damaged += not each.tail
             continue
-        done = marks.get(parse_id(each.message.id), set())
+        done = marks_of(marks, each.message.location)
         left = [_as_accepted(r, now) for r in each.recipients if r.n not in done and WHOLE not in done]
         if not left:
             rebuilt.settled += 1
