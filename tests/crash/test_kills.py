@@ -12,6 +12,7 @@ import signal
 
 import pytest
 
+from postroad.demo.process import DaemonFailed
 from postroad.demo.world import Site, World
 from tests.crash.load import Load, altered, arrived
 from tests.support.daemon import Daemon
@@ -32,7 +33,12 @@ async def kill_under_load(daemon: Daemon, name: str, chance: random.Random) -> l
 async def deliver_all(daemon: Daemon, site: Site, taken: set[str]) -> None:
     """What died in its attempt often waits some minutes, so that a daemon dying in a loop hammers nobody."""
     assert (await daemon.process.command("queue", "retry", "--all", "--yes"))[0] == 0
-    await daemon.until(lambda: taken <= set(arrived(site)), 120, "all that was taken")
+    try:
+        await daemon.until(lambda: taken <= set(arrived(site)), 60, "all that was taken")
+    except DaemonFailed as failed:
+        waiting = await daemon.queue()
+        missing = len(taken - set(arrived(site)))
+        raise AssertionError(f"{missing} have not arrived, {len(waiting)} wait: {waiting[:3]}") from failed
 
 
 @pytest.mark.timeout(120 + 5 * KILLS)
