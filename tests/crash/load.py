@@ -17,8 +17,8 @@ MARK = re.compile(rb"^Subject: (\S+)\r$", re.MULTILINE)
 
 
 def letter(mark: str) -> bytes:
-    """A message whose body follows from its mark; one in ten is large."""
-    lines = 3000 if mark.endswith("7") else 12
+    """A message whose body follows from its mark; one in a hundred is large."""
+    lines = 3000 if mark.endswith("17") else 12
     return (
         f"From: <a@sender.example>\r\nSubject: {mark}\r\n\r\n".encode()
         + f"{mark} {'x' * 60}\r\n".encode() * lines

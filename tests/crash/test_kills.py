@@ -34,7 +34,7 @@ async def deliver_all(daemon: Daemon, site: Site, taken: set[str]) -> None:
     """What died in its attempt often waits some minutes, so that a daemon dying in a loop hammers nobody."""
     assert (await daemon.process.command("queue", "retry", "--all", "--yes"))[0] == 0
     try:
-        await daemon.until(lambda: taken <= set(arrived(site)), 60, "all that was taken")
+        await daemon.until(lambda: taken <= set(arrived(site)), 60 + KILLS, "all that was taken")
     except DaemonFailed as failed:
         waiting = await daemon.queue()
         missing = len(taken - set(arrived(site)))
