@@ -62,6 +62,7 @@ WHERE r.state IN {open} GROUP BY r.hop, r.state
 -- --- messages ---
 
 -- name: add_message
+-- More rows may follow: ", (?, ...)".
 INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: add_recipient
@@ -93,6 +94,21 @@ SELECT {message},
     EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND state IN {open})
 FROM message m WHERE m.id = ? AND NOT EXISTS (
     SELECT 1 FROM recipient WHERE message = m.id AND state = 1)
+
+-- Of [message, how many of its recipients a burst delivers] those that are over with it:
+-- all of its recipients, each in an attempt, and nobody asked to hear of success. One row, a
+-- JSON array of {message}.
+-- name: all_delivered
+SELECT json_group_array(json_array({message}))
+FROM json_each(?) burst CROSS JOIN message m ON m.id = burst.value ->> 0
+WHERE (SELECT count(*) FROM recipient WHERE message = m.id) = burst.value ->> 1
+AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND (state <> 1 OR notify & 1))
+
+-- name: remove_recipients_of
+DELETE FROM recipient WHERE message IN (SELECT value FROM json_each(?))
+
+-- name: remove_messages
+DELETE FROM message WHERE id IN (SELECT value FROM json_each(?))
 
 -- name: remove_message
 DELETE FROM message WHERE id = ?

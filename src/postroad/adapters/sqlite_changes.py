@@ -8,13 +8,16 @@ expected leaves the row alone, so that a repeated change changes nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import msgspec
 
 from postroad.adapters.sqlite_files import load_queries
 from postroad.adapters.sqlite_rows import (
     Row,
     change_row,
+    json_rows,
     message_row,
     outcome_text,
     recipient_row,
@@ -22,6 +25,7 @@ from postroad.adapters.sqlite_rows import (
     to_pair,
     to_recipient,
 )
+from postroad.mail.lifecycle import State
 from postroad.mail.message import Change, Delivery, Instant, Lane, Location, Message, Recipient
 from postroad.mail.outcome import Outcome
 from postroad.mail.queue_id import parse_id
@@ -38,6 +42,10 @@ Move = tuple[Message, Location]
 MAX_HOPS = 50_000
 # Integers of hops begin at 1.
 NO_HOP = 0
+# Rows inserted by one statement; the last must be 1.
+ROWS_TOGETHER = (16, 4, 1)
+
+_to_json = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +139,36 @@ class Changes:
     # --- outcomes ----------------------------------------------------------------
 
     def record(self, records: Sequence[Sequence[Change]]) -> Sequence[list[Finished]]:
-        return self._apply(self._sql["change_active"], records)
+        """Most messages are delivered whole and nobody is to be told: those go by the dozen."""
+        answers: list[list[Finished]] = [[] for _ in records]
+        over = self._remove_delivered(records)
+        rest = [place for place, changes in enumerate(records) if not _is_over(changes, over)]
+        for place, answer in zip(
+            rest, self._apply(self._sql["change_active"], [records[p] for p in rest]), strict=True
+        ):
+            answers[place] = answer
+        for place, changes in enumerate(records):
+            if changes and (finished := over.pop(changes[0].message, None)) is not None:
+                answers[place].append(finished)
+        return answers
+
+    def _remove_delivered(self, records: Sequence[Sequence[Change]]) -> dict[str, Finished]:
+        """Remove the messages all of whose recipients these records deliver, without news; which."""
+        delivered: dict[int, int] = {}
+        for changes in records:
+            if changes and all(change.state is State.DELIVERED for change in changes):
+                number = parse_id(changes[0].message)
+                delivered[number] = delivered.get(number, 0) + len(changes)
+        if not delivered:
+            return {}
+        asked = _to_json(list(delivered.items())).decode()
+        (found,) = self._execute(self._sql["all_delivered"], (asked,)).fetchone()
+        rows = json_rows(found)
+        if rows:
+            numbers = _to_json([row[0] for row in rows]).decode()
+            self._execute(self._sql["remove_recipients_of"], (numbers,))
+            self._execute(self._sql["remove_messages"], (numbers,))
+        return {(message := to_message(row)).id: Finished(message, ()) for row in rows}
 
     def change(self, records: Sequence[Sequence[Change]]) -> Sequence[list[Finished]]:
         return self._apply(self._sql["change_idle"], records)
@@ -150,11 +187,9 @@ class Changes:
     # --- pieces --------------------------------------------------------------------
 
     def _insert(self, notices: Sequence[Notice]) -> None:
-        self._connection.executemany(
-            self._sql["add_message"], [message_row(message) for message, _ in notices]
-        )
-        self._connection.executemany(
-            self._sql["add_recipient"],
+        self._insert_rows("add_message", [message_row(message) for message, _ in notices])
+        self._insert_rows(
+            "add_recipient",
             [
                 recipient_row(
                     recipient, self._hop(recipient.hop) or self._new_hop(recipient.hop), message.lane
@@ -163,6 +198,16 @@ class Changes:
                 for recipient in recipients
             ],
         )
+
+    def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
+        """Many rows a statement: each statement gives the interpreter away and must get it back."""
+        start = 0
+        for size in ROWS_TOGETHER:
+            statement = self._sql[name] + (size - 1) * f", {_places(rows)}"
+            while len(rows) - start >= size:
+                together = rows[start : start + size]
+                self._execute(statement, [value for row in together for value in row])
+                start += size
 
     def _hop(self, hop: Hop) -> int:
         """The integer of a hop, or NO_HOP: no recipient names it."""
@@ -251,6 +296,14 @@ class Changes:
 
     def _recipients(self, which: str, number: int) -> tuple[Recipient, ...]:
         return tuple(to_recipient(row) for row in self._execute(self._sql[which], (number,)))
+
+
+def _places(rows: Sequence[Row]) -> str:
+    return f"({', '.join('?' * len(rows[0]))})" if rows else "()"
+
+
+def _is_over(changes: Sequence[Change], over: Mapping[str, Finished]) -> bool:
+    return bool(changes) and changes[0].message in over
 
 
 def deliveries(pairs: Iterable[tuple[Message, Recipient]]) -> list[Delivery]:

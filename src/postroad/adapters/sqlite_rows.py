@@ -20,6 +20,7 @@ MESSAGE_COLUMNS = 15
 Row = Sequence[Any]
 
 _outcome_to_json = msgspec.json.Encoder().encode
+json_rows = msgspec.json.Decoder(list[list[Any]]).decode
 _outcome_from_json = msgspec.json.Decoder(Outcome).decode
 
 # Enum calls cost more than the rest of a row.
