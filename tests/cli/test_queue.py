@@ -166,6 +166,15 @@ async def test_the_status_without_a_daemon_counts_the_queue(capsys: Captured) ->
     assert found == {"running": False, "waiting": 2, "active": 1, "held": 1, "messages": 3}
 
 
+async def test_an_index_that_may_not_be_opened_is_no_empty_queue(capsys: Captured) -> None:
+    with state_directory() as directory:
+        (directory / "queue.sqlite").symlink_to("queue.sqlite")
+        assert await run(directory, "status") == os.EX_NOPERM
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "be root or the user of the daemon" in captured.err
+
+
 # --- with a daemon -----------------------------------------------------------------
 
 

@@ -77,6 +77,23 @@ async def test_an_address_literal_asks_nobody() -> None:
 
 
 @virtual
+async def test_a_relay_that_cannot_be_found_is_waited_for() -> None:
+    lost = Route("lost", ("*",), ("typo.example", 25), TlsWish.OPPORTUNISTIC)
+    outcome = await Asked(lost).refusal("typo.example:25", "lost")
+    assert (outcome.kind, outcome.reason) == (Kind.DEFERRED, Reason.DNS)
+    assert "typo.example" in outcome.text
+
+
+@virtual
+async def test_localhost_as_a_relay_is_this_machine_and_asks_nobody() -> None:
+    asked = Asked(Route("local", ("*",), ("localhost", 2525), TlsWish.VERIFIED))
+    plan = await asked.plan("localhost:2525", "local")
+    assert {endpoint.address for endpoint in plan.endpoints} == {"127.0.0.1", "::1"}
+    assert {endpoint.host for endpoint in plan.endpoints} == {"localhost"}
+    assert asked.resolver.asked == []
+
+
+@virtual
 async def test_a_relay_is_the_operators_word() -> None:
     plan = await Asked(RELAY).plan("relay.example:2525", "smart")
     assert plan.endpoints == (Endpoint("relay.example", "10.0.0.2", 2525),)

@@ -7,7 +7,7 @@ import os
 
 from postroad.cli.client import config_for
 from postroad.cli.client import status as ask_status
-from postroad.cli.text import say
+from postroad.cli.text import CommandFailed, say
 from postroad.config.model import Config
 from postroad.mail.timestamps import rfc3339
 
@@ -30,11 +30,14 @@ def run(config: str, *, as_json: bool) -> int:
 
 
 def _from_index(settings: Config) -> Facts:
-    if not settings.index_path.exists():
-        return {"running": False, "waiting": 0, "active": 0, "held": 0, "messages": 0}
     from postroad.cli.queue import look
 
-    return {"running": False, **look(settings, lambda index: index.counts())}
+    try:
+        return {"running": False, **look(settings, lambda index: index.counts())}
+    except CommandFailed as failed:
+        if failed.code != os.EX_NOINPUT:
+            raise
+        return {"running": False, "waiting": 0, "active": 0, "held": 0, "messages": 0}
 
 
 def _dated(found: Facts) -> Facts:

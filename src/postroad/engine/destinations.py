@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postroad.mail import mx
 from postroad.mail.classify import judge
@@ -26,6 +26,7 @@ LASTING = 3600.0
 SHORTEST = 60.0
 MAX_PLANS = 20_000
 DIRECT_ROUTE = Route(DIRECT)
+LOCALHOST = AddressAnswer(("127.0.0.1",), ("::1",), LASTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +116,24 @@ class Destinations:
         return judge(trouble.stage, trouble, None, self._rules)
 
     async def _by_relay(self, relay: tuple[str, int]) -> tuple[tuple[Endpoint, ...], str, float] | Trouble:
-        """A relay is the operator's word: no MX, no own-host cut, private addresses allowed."""
+        """A relay is the operator's word: no MX, no own-host cut, private addresses allowed.
+
+        One that has no address is the operator's mistake, which no sender should pay for: the mail waits.
+        """
         host, port = relay
         literal = mx.literal_address(f"[{host}]") or mx.literal_address(host)
-        addresses = AddressAnswer((literal,), (), LASTING) if literal else await self._addresses(host)
+        addresses = AddressAnswer((literal,), (), LASTING) if literal else await self._relay_addresses(host)
         if isinstance(addresses, Trouble):
-            return addresses
+            return replace(addresses, fault=Fault.DNS_TEMPORARY)
         spots = [(0, host, (*addresses.v4, *addresses.v6))]
         endpoints = mx.endpoints(spots, port, (), True, shuffle=self._chance.shuffle)
         if isinstance(endpoints, Trouble):
             return endpoints
         return endpoints, f"{host}:{port}", addresses.ttl
+
+    async def _relay_addresses(self, host: str) -> AddressAnswer | Trouble:
+        # RFC 6761 6.3: localhost is never a question to DNS servers.
+        return LOCALHOST if host == "localhost" else await self._addresses(host)
 
     async def _by_mx(self, hop: Hop) -> tuple[tuple[Endpoint, ...], str, float] | Trouble:
         literal = mx.literal_address(hop.name)
