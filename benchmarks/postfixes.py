@@ -191,4 +191,10 @@ class Postfix:
         return sum(len(names) for queue in QUEUES for _, _, names in os.walk(self.top / "queue" / queue))
 
     def last_words(self) -> str:
-        return tail(self.log)
+        """What was not delivered at once, and the end of the log."""
+        try:
+            lines = self.log.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return ""
+        amiss = [line for line in lines if "status=" in line and "status=sent" not in line]
+        return "\n".join([*amiss[:10], *lines[-8:]])

@@ -30,6 +30,7 @@ import uvloop
 
 NUMBER = re.compile(rb"MAIL FROM:<load\+(\d{1,9})@", re.IGNORECASE)
 END = b"\r\n.\r\n"
+OTHERS = (b"MAIL", b"RSET", b"NOOP", b"HELO")
 MAX_LINE = 65536
 COUNT = struct.Struct("<Q")
 FIRST = IPv4Address("127.1.0.1")
@@ -58,6 +59,7 @@ class Receiver(asyncio.Protocol):
         self._buffer = b""
         self._content = False
         self._recipients = 0
+        self._quit = False
         self._secure = False
         self._loop = asyncio.get_running_loop()
         self._handshake: asyncio.Task[None] | None = None
@@ -90,6 +92,8 @@ class Receiver(asyncio.Protocol):
             self._transport.abort()
         elif replies:
             self._transport.write(replies)
+        if self._quit and not self._delay:
+            self._transport.close()
 
     def _add(self, replies: bytes, reply: bytes, taken: int = 0) -> bytes:
         """Without a delay the replies to one group go out together."""
@@ -110,6 +114,8 @@ class Receiver(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(reply)
             self._counted(taken)
+            if reply.startswith(b"221"):
+                self._transport.close()
 
     def _answer(self, verb: bytes, line: bytes) -> bytes:
         if self._seen is not None and (found := NUMBER.match(line)):
@@ -133,9 +139,10 @@ class Receiver(asyncio.Protocol):
             self._handshake = self._loop.create_task(self._wrap(self._tls))
             return b"220 2.0.0 Ready to start TLS\r\n"
         if verb == b"QUIT":
-            self._loop.call_later(self._delay + 0.01, self._transport.close)
+            self._quit = True
             return b"221 2.0.0 Bye\r\n"
-        return b"250 2.1.0 Ok\r\n"
+        # Content that was taken for commands must not pass for a delivery.
+        return b"250 2.1.0 Ok\r\n" if verb in OTHERS else b"502 5.5.2 Unknown command\r\n"
 
     async def _wrap(self, context: ssl.SSLContext) -> None:
         try:
