@@ -76,7 +76,7 @@ class Connection:
                 break
             # An outcome is durable before the delivery after the next begins: one
             # commit's worth may be repeated after a crash, never more.
-            if stored is not None:
+            if stored is not None and not stored.done():
                 await asyncio.wait((stored,))
             self._uses += 1
             stored = await self._guarded(delivery)

@@ -141,11 +141,13 @@ class Site:
     def wait(self) -> asyncio.Future[Delivery]:
         waiter: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
         self._idle.append(waiter)
+        self._around.connections.idles(waiter)
         if self._closing:
             waiter.cancel()
         return waiter
 
     def stop_waiting(self, waiter: asyncio.Future[Delivery]) -> None:
+        self._around.connections.works(waiter)
         if waiter in self._idle:
             self._idle.remove(waiter)
 

@@ -13,6 +13,7 @@ from typing import Any
 from postroad.engine.destinations import Destinations
 from postroad.engine.ledger import Ledger
 from postroad.engine.site import Site
+from postroad.engine.slots import Slots
 from postroad.engine.surroundings import Surroundings
 from postroad.mail.message import Instant
 from postroad.mail.mx import Plan, SiteKey
@@ -59,7 +60,7 @@ class Sites:
             rules=rules,
             chance=chance,
             spawn=self._spawn,
-            connections=asyncio.Semaphore(max_connections),
+            connections=Slots(max_connections),
             due=due,
         )
 

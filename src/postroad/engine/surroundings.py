@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from postroad.engine.ledger import Ledger
+from postroad.engine.slots import Slots
 from postroad.mail.message import Instant
 from postroad.mail.routing import Hop
 from postroad.mail.rules import Rules
@@ -31,5 +31,5 @@ class Surroundings:
     rules: Rules
     chance: random.Random
     spawn: Callable[[Coroutine[Any, Any, None]], object]
-    connections: asyncio.Semaphore
+    connections: Slots
     due: Callable[[Hop, Instant], None]
