@@ -36,6 +36,10 @@ from postroad.ports import StorageBroken
 # What a key, a certificate or an accounts file can have wrong that the check did not see.
 BAD_MATERIAL = (AccountsError, DkimKeyError, TlsError)
 # Read once at start; a reload names them when they changed.
+# Seconds the service manager is asked to grant: a large index is read at start, and at
+# the end both submitters and deliveries in mid-message have half a minute each.
+RECOVERY = 300.0
+DRAIN = 75.0
 NEEDS_RESTART = ("hostname", "state_directory", "listeners", "submission", "queue", "dns", "log")
 
 
@@ -101,6 +105,7 @@ class Daemon:
             ground.create_task(engine.ledger.run())
             watch = ground.create_task(self._watch())
             base.spool.adopt(await base.queue.live())
+            self._notifier.extend_timeout(RECOVERY)
             queued = await recover(base.queue, engine.bounces, base.clock, base.events)
             async with asyncio.TaskGroup() as movers:
                 movers.create_task(engine.sites.run())
@@ -135,6 +140,7 @@ class Daemon:
             await self._stop.wait()
             self._events.emit(Stopping(self._why))
             self._notifier.stopping(self._why)
+            self._notifier.extend_timeout(DRAIN)
             entrances.smtp.close()
             entrances.local.close()
             entrances.maildrop.close()

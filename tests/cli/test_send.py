@@ -150,7 +150,8 @@ async def test_programs_get_an_object_a_line(sender: Sender, file: str) -> None:
     ("reply", "code"),
     [
         (Reply(452, ("Insufficient system storage",), "4.3.1"), os.EX_TEMPFAIL),
-        (Reply(550, ("No \x07",), "5.7.1"), os.EX_UNAVAILABLE),
+        (Reply(550, ("No \x07",), "5.7.1"), os.EX_NOPERM),
+        (Reply(554, ("Not today",), None), os.EX_UNAVAILABLE),
     ],
 )
 async def test_a_message_that_is_not_taken_is_told_with_the_reply(
@@ -164,7 +165,7 @@ async def test_a_message_that_is_not_taken_is_told_with_the_reply(
 
 async def test_a_bad_address_is_refused_by_the_daemon(sender: Sender, file: str) -> None:
     await sender.send("--to", "b@@example.org", file)
-    assert sender.code == os.EX_UNAVAILABLE
+    assert sender.code == os.EX_DATAERR
     assert sender.err.startswith("postroad: not accepted: 553 5.1.3 Bad address: ")
 
 

@@ -33,7 +33,7 @@ def run(config: str, verb: str, args: Namespace) -> int:
             say(f"{one['id']}  {one['recipient']}")
     if not args.json:
         say(f"{verb}: {count(len(changed), 'recipient')}")
-    return _missed(set(ids) - {str(one["id"]) for one in changed})
+    return _missed(verb, set(ids) - {str(one["id"]) for one in changed})
 
 
 def _consent(verb: str, wanted: Conditions, args: Namespace) -> None:
@@ -60,8 +60,18 @@ def _request(socket: Path, verb: str, wanted: Conditions, ids: Sequence[str]) ->
     return changed
 
 
-def _missed(ids: set[str]) -> int:
+_ELSE = {
+    "retry": "held (then: queue release)",
+    "hold": "held already",
+    "release": "not held",
+}
+
+
+def _missed(verb: str, ids: set[str]) -> int:
     if not ids:
         return os.EX_OK
-    complain(f"not changed: {listed(sorted(ids))}: not in the queue, already so, or being delivered now")
+    reasons = ["not in the queue", "being delivered now"]
+    if verb in _ELSE:
+        reasons.insert(1, _ELSE[verb])
+    complain(f"not changed: {listed(sorted(ids))}: {', '.join(reasons[:-1])}, or {reasons[-1]}")
     return os.EX_NOINPUT

@@ -49,9 +49,18 @@ def _first(answers: Iterable[dict[str, object]]) -> Answer:
         answer = local_client.as_answer(said)
         if answer.accepted:
             return answer
-        code = os.EX_TEMPFAIL if answer.code // 100 == 4 else os.EX_UNAVAILABLE
-        raise CommandFailed(f"not accepted: {answer}", code)
+        raise CommandFailed(f"not accepted: {answer}", _refusal_code(answer))
     raise local_client.NotAnswered("the daemon closed without an answer; it may be stopping")
+
+
+def _refusal_code(answer: Answer) -> int:
+    """As `postroad-sendmail` ends: try later, not allowed, bad data, or refused for another reason."""
+    if answer.code // 100 == 4:
+        return os.EX_TEMPFAIL
+    subject = (answer.enhanced or "")[:3]
+    if subject == "5.7":
+        return os.EX_NOPERM
+    return os.EX_DATAERR if "5.1" <= subject <= "5.6" else os.EX_UNAVAILABLE
 
 
 def _follow(answers: Iterable[dict[str, object]], fates: Fates, total: int, deadline: float) -> int:

@@ -7,7 +7,7 @@ import os
 
 from postroad.cli.client import config_for
 from postroad.cli.client import status as ask_status
-from postroad.cli.text import CommandFailed, say
+from postroad.cli.text import say
 from postroad.config.model import Config
 from postroad.mail.timestamps import rfc3339
 
@@ -30,14 +30,16 @@ def run(config: str, *, as_json: bool) -> int:
 
 
 def _from_index(settings: Config) -> Facts:
+    try:
+        settings.index_path.stat()
+    except FileNotFoundError:
+        return {"running": False, "waiting": 0, "active": 0, "held": 0, "messages": 0}
+    except OSError:
+        # The look itself says what is the matter, and what to do.
+        pass
     from postroad.cli.queue import look
 
-    try:
-        return {"running": False, **look(settings, lambda index: index.counts())}
-    except CommandFailed as failed:
-        if failed.code != os.EX_NOINPUT:
-            raise
-        return {"running": False, "waiting": 0, "active": 0, "held": 0, "messages": 0}
+    return {"running": False, **look(settings, lambda index: index.counts())}
 
 
 def _dated(found: Facts) -> Facts:
