@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.adapters.journal import Journal, renderer
-from postroad.adapters.journal_fields import clean
+from postroad.adapters.journal_console import ConsoleLines
+from postroad.adapters.journal_fields import DEBUG, clean, entries
 from postroad.mail import events
 from postroad.mail.events import DoubleBounce, Event, InternalError, LoggedIn, LoginFailed, Removed
 from postroad.mail.outcome import Reason
@@ -218,6 +219,14 @@ def test_no_color_is_obeyed_on_a_terminal() -> None:
             journal.close()
             assert (b"\x1b[" in os.read(main, 10_000)) is (not environ)
     os.close(main)
+
+
+@pytest.mark.parametrize("colors", [False, True])
+@pytest.mark.parametrize("event", EVERY, ids=lambda event: type(event).__name__)
+def test_the_console_writes_an_event_as_structlog_would(event: Event, colors: bool) -> None:
+    lines = ConsoleLines(colors)
+    as_it_would = [line for entry in entries(event, DEBUG) for line in lines.entry(NOW, entry)]
+    assert list(lines.event(NOW, event, DEBUG)) == as_it_would
 
 
 def test_the_console_shows_a_traceback_as_lines_below() -> None:

@@ -22,7 +22,7 @@ from postroad.mail.events import (
     StorageTrouble,
 )
 from postroad.mail.message import Peer
-from tests.support.build import NOW, deferred, delivered, failed, queue_id
+from tests.support.build import NOW, deferred, delivered, delivery, failed, message, queue_id, recipient
 from tests.support.happenings import EVERY, ID, PEER, accepted, tried
 from tests.support.requires import require
 
@@ -84,16 +84,25 @@ UNKNOWN = "unknown[203.0.113.7]"
             ],
         ),
         (
-            Notified(ID, queue_id(2), "failed", "a@example.com"),
-            [f"postfix/bounce[7]: {ID}: sender non-delivery notification: {queue_id(2)}"],
+            Notified(ID, queue_id(2), "failed", "a@example.com", 1500),
+            [
+                f"postfix/bounce[7]: {ID}: sender non-delivery notification: {queue_id(2)}",
+                f"postfix/qmgr[7]: {queue_id(2)}: from=<>, size=1500, nrcpt=1 (queue active)",
+            ],
         ),
         (
-            Notified(ID, queue_id(2), "delayed", "a@example.com"),
-            [f"postfix/bounce[7]: {ID}: sender delay notification: {queue_id(2)}"],
+            Notified(ID, queue_id(2), "delayed", "a@example.com", 1500),
+            [
+                f"postfix/bounce[7]: {ID}: sender delay notification: {queue_id(2)}",
+                f"postfix/qmgr[7]: {queue_id(2)}: from=<>, size=1500, nrcpt=1 (queue active)",
+            ],
         ),
         (
-            Notified(ID, queue_id(2), "relayed", "a@example.com"),
-            [f"postfix/bounce[7]: {ID}: sender delivery status notification: {queue_id(2)}"],
+            Notified(ID, queue_id(2), "relayed", "a@example.com", 1500),
+            [
+                f"postfix/bounce[7]: {ID}: sender delivery status notification: {queue_id(2)}",
+                f"postfix/qmgr[7]: {queue_id(2)}: from=<>, size=1500, nrcpt=1 (queue active)",
+            ],
         ),
         (Removed(ID), [f"postfix/qmgr[7]: {ID}: removed"]),
         (
@@ -207,6 +216,21 @@ def test_pflogsumm_counts_what_was_received_sent_put_off_bounced_and_refused(tmp
     }
     assert "b0@example.org" in summary.stdout
     assert "a@example.com" in summary.stdout
+
+
+def test_pflogsumm_knows_the_notifications_that_it_counts_as_delivered(tmp_path: Path) -> None:
+    dsn = queue_id(2)
+    told = tried(delivery=delivery(message(2, sender=None), recipient("a@example.com")))
+    log = _log(
+        tmp_path, [accepted(), tried(failed()), Notified(ID, dsn, "failed", "a@example.com", 1500), told]
+    )
+    summary = subprocess.run(
+        [require("pflogsumm"), "-e", str(log)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert summary.stderr == ""
+    assert re.search(r"^ +1500 +bytes delivered$", summary.stdout, re.M)
+    assert re.search(rf"^ +{dsn} +from=<>\n +a@example.com\n", summary.stdout, re.M)
+    assert "no size data" not in summary.stdout
 
 
 @pytest.mark.parametrize(

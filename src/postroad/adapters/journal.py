@@ -1,8 +1,7 @@
 """Events -> log lines, by the port `Events`: for people, for programs, or as Postfix would say it.
 
-People's lines are rendered by structlog. The other two formats are built straight
-from the event: at some 4 us a line against 8 through structlog's processors, on
-a path that every message takes three times.
+Every message takes this path three times, so that lines are built straight from the
+event; structlog says how those for people look.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from traceback import format_exception
 from typing import Any, Protocol
 
 import msgspec
-import structlog
 
+from postroad.adapters.journal_console import ConsoleLines
 from postroad.adapters.journal_fields import (
     ERROR,
     LEVEL_NAMES,
@@ -160,40 +159,6 @@ class JsonLines:
     def _line(self, ts: str, entry: Entry) -> Line:
         level, name, fields = entry
         return level, self._encode({"ts": ts, "level": LEVEL_NAMES[level], "event": name, **fields})
-
-
-class _Rendered:
-    """The end of structlog's chain: hands the rendered line back to the caller."""
-
-    def msg(self, line: str) -> str:
-        return line
-
-    debug = info = warning = error = msg
-
-
-class ConsoleLines:
-    """For people: local time, level, name, fields that say something, coloured on request."""
-
-    def __init__(self, colors: bool) -> None:
-        self._log = structlog.wrap_logger(
-            _Rendered(),
-            processors=[structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False, pad_event_to=15)],
-            wrapper_class=structlog.BoundLogger,
-        ).bind()
-
-    def event(self, now: Instant, event: Event, least: int) -> Iterable[Line]:
-        return [line for entry in entries(event, least) for line in self.entry(now, entry)]
-
-    def entry(self, now: Instant, entry: Entry) -> Iterable[Line]:
-        level, name, fields = entry
-        said = {key: value for key, value in fields.items() if value not in (None, "", [], ())}
-        trace = said.pop("trace", ())
-        word = LEVEL_NAMES[level]
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
-        text = getattr(self._log, word)(name, timestamp=stamp, level=word, **said)
-        yield level, text.rstrip().encode()
-        for line in trace:
-            yield level, f"    {line}".encode()
 
 
 class _LibraryHandler(logging.Handler):

@@ -172,7 +172,10 @@ def _session_ended(event: SessionEnded) -> Iterator[Said]:
 
 def _notified(event: Notified) -> Iterator[Said]:
     kind = _NOTIFICATIONS.get(event.kind, _NOTIFICATIONS["relayed"])
-    yield "bounce", f"{clean(event.id)}: {kind}: {clean(event.dsn)}"
+    dsn = clean(event.dsn)
+    yield "bounce", f"{clean(event.id)}: {kind}: {dsn}"
+    # The notification is a message of its own, which no client brought.
+    yield "qmgr", f"{dsn}: from=<>, size={event.size}, nrcpt=1 (queue active)"
 
 
 def _removed(event: Removed) -> Iterator[Said]:
