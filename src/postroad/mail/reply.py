@@ -32,10 +32,12 @@ class Reply:
 
     @property
     def text(self) -> str:
-        return " ".join(line for line in self.lines if line)
+        return self.lines[0] if len(self.lines) == 1 else " ".join(filter(None, self.lines))
 
     def __str__(self) -> str:
-        return " ".join(part for part in (str(self.code), self.enhanced or "", self.text) if part)
+        text = self.text
+        said = f"{self.code} {self.enhanced}" if self.enhanced else f"{self.code}"
+        return f"{said} {text}" if text else said
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,8 @@ class ReplyParser:
             return replies
         if self._buffer:
             data = self._buffer + data
-        start = 0
-        while (end := data.find(b"\n", start)) >= 0:
-            line = data[start:end]
+        *lines, self._buffer = data.split(b"\n")
+        for line in lines:
             reply = self._remembered.get(line) if not self._number else None
             if reply is None:
                 reply = self._line(line)
@@ -90,8 +91,6 @@ class ReplyParser:
                 replies.append(reply)
             elif self.violation is not None:
                 return replies
-            start = end + 1
-        self._buffer = data[start:]
         if len(self._buffer) > MAX_LINE:
             self._violate("a reply line without end", self._buffer)
         return replies

@@ -83,6 +83,9 @@ class Full:
     """As many connections as the site may have are open: ask again when one ends or succeeds."""
 
 
+FULL = Full()
+
+
 def opened(limits: Limits) -> Throttle:
     """A site never seen."""
     return Throttle(window=max(1, min(limits.initial_window, limits.connections)))
@@ -102,6 +105,9 @@ def finished(state: Throttle) -> Throttle:
 def answered(state: Throttle) -> Throttle:
     """The site served a session, whatever it said of the message: a pause is over."""
     if state.paused_until is None:
+        # Nearly always so, for every message.
+        if not state.cohort and not state.halved:
+            return state
         return replace(state, cohort=0.0, halved=False)
     return replace(
         state,
@@ -117,17 +123,17 @@ def answered(state: Throttle) -> Throttle:
 
 
 def succeeded(state: Throttle, limits: Limits) -> Throttle:
-    """A delivery succeeded. Credit only counts when the window is in use."""
+    """A delivery succeeded. Credit only counts when the window is in use and may still grow."""
     if state.paused_until is not None:
         return answered(state)
-    state = replace(state, cohort=0.0, halved=False, failures=0)
-    if state.busy < state.window - 1:
+    credit, window = state.credit, state.window
+    if state.busy >= window - 1 and window != limits.connections:
+        credit += 1 / window
+        if credit >= _WHOLE:
+            credit, window = max(0.0, credit - 1), max(1, min(window + 1, limits.connections))
+    elif not (state.cohort or state.halved or state.failures):
         return state
-    credit = state.credit + 1 / state.window
-    if credit < _WHOLE:
-        return replace(state, credit=credit)
-    window = max(1, min(state.window + 1, limits.connections))
-    return replace(state, credit=max(0.0, credit - 1), window=window)
+    return replace(state, credit=credit, window=window, cohort=0.0, halved=False, failures=0)
 
 
 def troubled(state: Throttle, outcome: Outcome, limits: Limits, now: float, spread: float) -> Throttle:
@@ -188,9 +194,11 @@ def room(state: Throttle, limits: Limits, now: float) -> Go | NotBefore | Full:
     if state.paused_until is not None:
         if now < state.paused_until:
             return NotBefore(state.paused_until, state.why)
-        return Full() if state.probing else Go(1)
-    slots = min(state.window, _cap(state, limits, now)) - state.busy
-    return Go(slots) if slots > 0 else Full()
+        return FULL if state.probing else Go(1)
+    slots = state.window - state.busy
+    if slots > 0:
+        slots = min(slots, _cap(state, limits, now) - state.busy)
+    return Go(slots) if slots > 0 else FULL
 
 
 def _cap(state: Throttle, limits: Limits, now: float) -> int:

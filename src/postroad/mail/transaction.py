@@ -21,6 +21,8 @@ _START_INPUT = 354
 _SERVICE_CLOSING = 421
 
 _DOMAIN = re.compile(r"[\w.-]+|\[[\w.:-]+\]")
+_ATOM = r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+"
+_USUAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@[a-zA-Z0-9._-]+").fullmatch
 _PARAMETER = re.compile(r"[!-<>-~]+")
 
 
@@ -70,9 +72,10 @@ def check(envelope: Envelope, capabilities: Capabilities, size: int) -> bool:
         _refuse(Fault.SIZE, f"message of {size} octets; the receiver takes {capabilities.size}")
     if envelope.body is Body.EIGHT_BIT and not capabilities.eight_bit:
         _refuse(Fault.NO_8BITMIME, "the receiver does not offer 8BITMIME")
-    utf8 = envelope.smtputf8 or not (envelope.sender is None or envelope.sender.is_ascii)
+    sender = envelope.sender
+    utf8 = envelope.smtputf8 or not (sender is None or sender.local.isascii())
     for recipient in envelope.recipients:
-        utf8 = utf8 or not recipient.address.is_ascii
+        utf8 = utf8 or not recipient.address.local.isascii()
     if utf8 and not capabilities.smtputf8:
         _refuse(Fault.NO_SMTPUTF8, "the receiver does not offer SMTPUTF8")
     return utf8
@@ -92,6 +95,9 @@ def path(address: Address | None) -> str:
     """
     if address is None:
         return "<>"
+    usual = f"{address.local}@{address.domain}"
+    if _USUAL(usual):
+        return f"<{usual}>"
     if not address.local.isprintable() or not _DOMAIN.fullmatch(address.domain):
         _refuse(Fault.INTERNAL, "an address not fit for a command")
     return f"<{address}>"
@@ -99,18 +105,18 @@ def path(address: Address | None) -> str:
 
 def mail_command(envelope: Envelope, capabilities: Capabilities, size: int, utf8: bool) -> bytes:
     """MAIL with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET, ENVID (RFC 3461) as offered."""
-    parts = ["MAIL FROM:" + path(envelope.sender)]
+    command = "MAIL FROM:" + path(envelope.sender)
     if capabilities.size_offered:
-        parts.append(f"SIZE={size}")
+        command += f" SIZE={size}"
     if envelope.body is Body.EIGHT_BIT and capabilities.eight_bit:
-        parts.append("BODY=8BITMIME")
+        command += " BODY=8BITMIME"
     if utf8:
-        parts.append("SMTPUTF8")
+        command += " SMTPUTF8"
     if capabilities.dsn and envelope.ret is not None:
-        parts.append(f"RET={envelope.ret}")
+        command += f" RET={envelope.ret}"
     if capabilities.dsn and envelope.envid is not None:
-        parts.append("ENVID=" + _parameter(envelope.envid))
-    return (" ".join(parts) + "\r\n").encode()
+        command += " ENVID=" + _parameter(envelope.envid)
+    return (command + "\r\n").encode()
 
 
 def rcpt_command(recipient: EnvelopeRecipient, dsn: bool) -> bytes:
@@ -173,9 +179,10 @@ class DotStuffer:
 
 def framed(head: bytes, body: bytes, dotted: bool) -> bytes:
     """A whole small message as it goes over the wire, final dot and all."""
-    content = head + body
+    if not dotted and body[-2:] == b"\r\n":
+        return b"".join((head, body, _LONE_DOT))
     stuffer = DotStuffer(dotted)
-    return stuffer.feed(content) + stuffer.finish()
+    return stuffer.feed(head + body) + stuffer.finish()
 
 
 # --- the transaction ---------------------------------------------------------------
@@ -215,18 +222,19 @@ class Exchange:
     ) -> None:
         """Raises Unsendable, before anything was sent, when this message cannot go to this peer."""
         utf8 = check(envelope, capabilities, size)
-        dsn = capabilities.dsn
-        commands = [b"RSET\r\n"] if reset else []
-        commands.append(mail_command(envelope, capabilities, size, utf8))
-        commands.extend(rcpt_command(recipient, dsn) for recipient in envelope.recipients)
-        commands.append(b"DATA\r\n")
-        self._commands = commands
+        dsn, recipients = capabilities.dsn, envelope.recipients
+        self._commands: list[bytes] = [
+            *((b"RSET\r\n",) if reset else ()),
+            mail_command(envelope, capabilities, size, utf8),
+            *[rcpt_command(recipient, dsn) for recipient in recipients],
+            b"DATA\r\n",
+        ]
         self._pipelining = capabilities.pipelining
         self._reset = int(reset)
         self._next = 0
         self._accepted = 0
         self._mail: Reply | None = None
-        self._rcpts: list[Reply | None] = [None] * len(envelope.recipients)
+        self._rcpts: list[Reply | None] = [None] * len(recipients)
         self._data: Reply | None = None
         self._dot: Reply | None = None
         self._trouble: Trouble | None = None
@@ -260,7 +268,7 @@ class Exchange:
 
     @property
     def needs_reset(self) -> bool:
-        return self._dot is None or self._dot.kind != 2
+        return self._dot is None or not 200 <= self._dot.code < 300
 
     @property
     def result(self) -> Transaction:
@@ -283,6 +291,12 @@ class Exchange:
     def receive(self, reply: Reply) -> bytes:
         """Take the next reply in order; what to write now, often nothing."""
         index = self._next - self._reset
+        if self._pipelining and 200 <= reply.code < 300 and 0 < index <= len(self._rcpts):
+            # Most replies are these: short for what follows.
+            self._rcpts[index - 1] = reply
+            self._accepted += 1
+            self._next += 1
+            return b""
         if reply.code == _SERVICE_CLOSING:
             self._store(index, reply)
             self.done = True
@@ -292,7 +306,7 @@ class Exchange:
             self._violated("before the end of the message", reply)
             return b""
         at_data = index == len(self._rcpts) + 1
-        agreed = reply.code == _START_INPUT if at_data else reply.kind == 2
+        agreed = reply.code == _START_INPUT if at_data else 200 <= reply.code < 300
         if not agreed and reply.kind < 4:
             self._violated(f"to {self.stage.upper()}", reply)
             return b""
@@ -324,7 +338,7 @@ class Exchange:
         recipients = len(self._rcpts)
         if index > recipients + 1:
             self.done = True
-        elif at_data and reply.kind == 3:
+        elif at_data and reply.code == _START_INPUT:
             return self._start_content()
         elif at_data:
             self.done = True
@@ -336,7 +350,7 @@ class Exchange:
         return b""
 
     def _start_content(self) -> bytes:
-        if self._accepted and self._mail is not None and self._mail.kind == 2:
+        if self._accepted and self._mail is not None and 200 <= self._mail.code < 300:
             self.content_due = True
             return b""
         # RFC 2920 3.1: DATA was pipelined and accepted although nobody is there to
