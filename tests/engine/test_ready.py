@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from postroad.engine.ready import PATIENCE, Ready
 from postroad.mail.message import Delivery, Lane
-from tests.support.build import delivery, message
+from tests.support.build import delivery, message, recipient
 
 
 def one(lane: Lane, number: int = 1) -> Delivery:
@@ -34,6 +34,26 @@ def test_every_sixteenth_take_goes_to_the_lowest_lane_that_has_something() -> No
     assert [n for n, lane in enumerate(lanes, 1) if lane is Lane.BULK] == [PATIENCE, 2 * PATIENCE]
 
 
+def part(first: int, last: int, number: int = 1) -> Delivery:
+    recipients = [recipient(f"b{n}@example.org", n=n) for n in range(first, last)]
+    return delivery(message(number), *recipients)
+
+
+def test_a_message_that_two_claims_cut_in_two_is_one_delivery_again() -> None:
+    ready = Ready(together=100)
+    for each in (part(0, 60, 1), part(0, 40, 2), part(40, 60, 2), part(0, 60, 3)):
+        ready.put(each)
+    assert ready.count == 3
+    assert [ready.take() for _ in range(3)] == [part(0, 60, 1), part(0, 60, 2), part(0, 60, 3)]
+
+
+def test_parts_that_no_transaction_takes_together_stay_apart() -> None:
+    ready = Ready(together=100)
+    ready.put(part(0, 100))
+    ready.put(part(100, 101))
+    assert [ready.take(), ready.take()] == [part(0, 100), part(100, 101)]
+
+
 def test_what_was_given_back_is_next() -> None:
     ready = Ready()
     ready.put(one(Lane.NORMAL, 1))
@@ -46,7 +66,7 @@ def test_an_empty_one_gives_nothing() -> None:
     ready = Ready()
     assert ready.take() is None
     assert ready.peek() is None
-    assert len(ready) == 0
+    assert ready.count == 0
 
 
 def test_clearing_takes_everything_out() -> None:
@@ -55,6 +75,6 @@ def test_clearing_takes_everything_out() -> None:
     ready.put(one(Lane.TRANSACTIONAL))
     assert ready.has(Lane.TRANSACTIONAL)
     assert ready.clear() == [one(Lane.TRANSACTIONAL), one(Lane.BULK)]
-    assert len(ready) == 0
+    assert ready.count == 0
     assert not ready.has(Lane.TRANSACTIONAL)
     assert ready.take() is None

@@ -13,7 +13,7 @@ from postroad.mail.classify import judge_transaction
 from postroad.mail.message import Delivery, Envelope, EnvelopeRecipient, Instant, Notify, Recipient
 from postroad.mail.outcome import Kind, Outcome, Reason, Stage
 from postroad.mail.rules import Rules
-from postroad.ports import Session, Stored, Transaction
+from postroad.ports import Capabilities, Session, Stored, Transaction
 
 
 def envelope_of(delivery: Delivery, recipients: Sequence[Recipient]) -> Envelope:
@@ -21,7 +21,7 @@ def envelope_of(delivery: Delivery, recipients: Sequence[Recipient]) -> Envelope
     message = delivery.message
     return Envelope(
         sender=message.sender,
-        recipients=tuple(EnvelopeRecipient(r.address, r.notify, r.orcpt) for r in recipients),
+        recipients=tuple([EnvelopeRecipient(r.address, r.notify, r.orcpt) for r in recipients]),
         body=message.body,
         smtputf8=message.smtputf8,
         ret=message.ret,
@@ -47,30 +47,32 @@ async def send(
     (RFC 9422 RCPTMAX).
     """
     message, recipients = delivery.message, delivery.recipients
+    endpoint, capabilities = session.endpoint, session.capabilities
     outcomes: list[Outcome | None] = [None] * len(recipients)
-    size = min(most, session.capabilities.rcpt_max or most)
+    size = min(most, capabilities.rcpt_max or most)
     pending = list(range(len(recipients)))
     gone = False
     while pending and (session.usable or len(pending) == len(recipients)):
         batch, pending = pending[:size], pending[size:]
         envelope = envelope_of(delivery, [recipients[n] for n in batch])
         done = await session.send(envelope, stored, message.size, message.dotted)
-        if died_idle(done) and any(outcomes):
-            # It wanted one transaction only: the rest is for another session.
-            break
         gone = died_idle(done)
+        if gone and any(outcomes):
+            # It wanted one transaction only: the rest is for another session.
+            return outcomes, False
         verdicts = judge_transaction(
-            done.mail, done.rcpts, done.data, done.dot, done.trouble, session.endpoint, rules, now
+            done.mail, done.rcpts, done.data, done.dot, done.trouble, endpoint, rules, now
         )
         for n, verdict in zip(batch, verdicts, strict=True):
-            outcomes[n] = _relayed(verdict, recipients[n], session.capabilities.dsn)
+            recipient = recipients[n]
+            outcomes[n] = verdict if recipient.notify is None else _relayed(verdict, recipient, capabilities)
         pending = [n for n in batch if outcomes[n] is None] + pending
     return outcomes, gone
 
 
-def _relayed(outcome: Outcome | None, recipient: Recipient, dsn: bool) -> Outcome | None:
+def _relayed(outcome: Outcome | None, recipient: Recipient, capabilities: Capabilities) -> Outcome | None:
     """Delivered to a host that sends no success DSN: then we do (RFC 3461 5.2.2)."""
-    if outcome is None or outcome.kind is not Kind.DELIVERED or dsn:
+    if outcome is None or outcome.kind is not Kind.DELIVERED or capabilities.dsn:
         return outcome
     if recipient.notify is None or Notify.SUCCESS not in recipient.notify:
         return outcome

@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from postroad.mail.backoff import Over, RetryPolicy, next_attempt
 from postroad.mail.events import Removed, StorageTrouble, Tried
@@ -69,7 +70,8 @@ class Ledger:
             for recipient, outcome in zip(attempt.delivery.recipients, attempt.outcomes, strict=True)
         ]
         future = self._hand_over(changes, attempt.delivery)
-        next_due = tuple(change.due if change.state.is_open else None for change in changes)
+        # Nothing that was tried is held: what is open, waits.
+        next_due = tuple([change.due if change.state is State.WAITING else None for change in changes])
         self._events.emit(Tried(attempt, next_due))
         waiting = [due for due in next_due if due is not None]
         if waiting:
@@ -156,21 +158,23 @@ class Ledger:
     ) -> asyncio.Future[list[Finished]]:
         future = asyncio.ensure_future(self._queue.record(changes))
         self._open.add(future)
-        future.add_done_callback(lambda done: self._stored(done, changes, delivery))
+        future.add_done_callback(partial(self._stored, changes, delivery))
         return future
 
     def _stored(
-        self, future: asyncio.Future[list[Finished]], changes: Sequence[Change], delivery: Delivery | None
+        self, changes: Sequence[Change], delivery: Delivery | None, future: asyncio.Future[list[Finished]]
     ) -> None:
         self._open.discard(future)
-        error = None if future.cancelled() else future.exception()
+        if future.cancelled():
+            return
+        error = future.exception()
         if isinstance(error, StorageFull):
             self._owed.extend(changes)
             self._trouble.set()
         elif error is not None:
             self._broken = error
             self._trouble.set()
-        elif not future.cancelled():
+        else:
             closed = future.result()
             if delivery is not None and not closed:
                 self._spool.done(delivery.message, _settled(delivery, changes))

@@ -7,6 +7,7 @@ something, so that bulk mail is slow and never starved.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 from postroad.mail.message import Delivery, Lane
 
@@ -14,23 +15,29 @@ PATIENCE = 16
 
 
 class Ready:
-    """`takes` counts what was taken, ever."""
+    """`count` deliveries wait; `takes` counts what was taken, ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, together: int = 100) -> None:
+        """`together`: as many recipients as one transaction takes."""
+        self._together = together
         self._lanes: tuple[deque[Delivery], ...] = tuple(deque() for _ in Lane)
-        self._count = 0
+        self.count = 0
         self.takes = 0
 
-    def __len__(self) -> int:
-        return self._count
-
     def put(self, delivery: Delivery) -> None:
-        self._lanes[delivery.message.lane].append(delivery)
-        self._count += 1
+        """Last in its lane. What a claim cut in two is one delivery again, if one transaction takes it."""
+        lane = self._lanes[delivery.message.lane]
+        if lane and lane[-1].message.id == delivery.message.id and lane[-1].hop == delivery.hop:
+            recipients = lane[-1].recipients + delivery.recipients
+            if len(recipients) <= self._together:
+                lane[-1] = replace(delivery, recipients=recipients)
+                return
+        lane.append(delivery)
+        self.count += 1
 
     def put_first(self, delivery: Delivery) -> None:
         self._lanes[delivery.message.lane].appendleft(delivery)
-        self._count += 1
+        self.count += 1
 
     def peek(self) -> Delivery | None:
         """What `take` would most likely give."""
@@ -40,13 +47,13 @@ class Ready:
         return None
 
     def take(self) -> Delivery | None:
-        if not self._count:
+        if not self.count:
             return None
         self.takes += 1
         lowest_first = self.takes % PATIENCE == 0
         for lane in reversed(self._lanes) if lowest_first else self._lanes:
             if lane:
-                self._count -= 1
+                self.count -= 1
                 return lane.popleft()
         return None
 
@@ -55,7 +62,7 @@ class Ready:
         everything = [delivery for lane in self._lanes for delivery in lane]
         for lane in self._lanes:
             lane.clear()
-        self._count = 0
+        self.count = 0
         return everything
 
     def has(self, lane: Lane) -> bool:

@@ -46,7 +46,7 @@ class Site:
         self._doorstep = Doorstep(
             around.transport, around.rules, around.clock, patience=min(300.0, limits.pause_first * 5)
         )
-        self._ready = Ready()
+        self._ready = Ready(SLICE)
         self._reserved = 0
         self._backlog = Backlog(around, self._room_for_claims, self.put)
         self._idle: list[asyncio.Future[Delivery]] = []
@@ -68,7 +68,7 @@ class Site:
         """Nothing here worth remembering: it may be forgotten."""
         return not (
             self._state.busy
-            or len(self._ready)
+            or self._ready.count
             or self._reserved
             or not self._backlog.is_idle
             or self._state.paused_until is not None
@@ -82,6 +82,8 @@ class Site:
 
     def paused(self) -> NotBefore | None:
         """When and why not before, while the site is paused."""
+        if self._state.paused_until is None:
+            return None
         answer = throttle.room(self._state, self._limits, self._around.clock.now())
         return answer if isinstance(answer, NotBefore) else None
 
@@ -96,7 +98,7 @@ class Site:
         urgent = lane is Lane.TRANSACTIONAL
         if len(self._backlog) and not urgent:
             return False
-        if len(self._ready) + self._reserved >= READY_MOST * (1 + urgent):
+        if self._ready.count + self._reserved >= READY_MOST * (1 + urgent):
             return False
         self._reserved += 1
         return True
@@ -134,7 +136,7 @@ class Site:
         if self._closing:
             return None
         delivery = self._ready.take()
-        if len(self._ready) < READY_LOW:
+        if self._ready.count < READY_LOW:
             self._backlog.refill()
         return delivery
 
@@ -169,10 +171,9 @@ class Site:
 
     def learned(self, outcomes: Sequence[Outcome]) -> None:
         was_paused = self._state.paused_until is not None
-        trouble = next((o for o in outcomes if _is_site_trouble(o)), None)
-        if any(o.kind is Kind.DELIVERED for o in outcomes):
+        if outcomes[0].kind is Kind.DELIVERED or any(o.kind is Kind.DELIVERED for o in outcomes):
             self._state = throttle.succeeded(self._state, self._limits)
-        elif trouble is not None:
+        elif trouble := next((o for o in outcomes if _is_site_trouble(o)), None):
             self._troubled(trouble)
         else:
             self._state = throttle.answered(self._state)
@@ -183,17 +184,17 @@ class Site:
     # --- connections -----------------------------------------------------------------
 
     def _go_on(self) -> None:
-        if len(self._ready):
+        if self._ready.count:
             self._open_connections()
         else:
             self._backlog.refill()
 
     def _open_connections(self, impatient: bool = False) -> None:
         """Open while there is more ready than the open ones will soon have taken."""
-        while not self._closing and len(self._ready):
+        while not self._closing and self._ready.count:
             busy = self._state.busy
             urgent = self._ready.has(Lane.TRANSACTIONAL)
-            if busy and not impatient and len(self._ready) < (1 if urgent else 2) * busy:
+            if busy and not impatient and self._ready.count < (1 if urgent else 2) * busy:
                 self._be_patient()
                 return
             if not isinstance(throttle.room(self._state, self._limits, self._around.clock.now()), Go):
@@ -216,7 +217,7 @@ class Site:
     async def _connection(self) -> None:
         try:
             async with self._around.connections:
-                if not self._closing and len(self._ready):
+                if not self._closing and self._ready.count:
                     await self._connect_and_work()
         finally:
             self._state = throttle.finished(self._state)
@@ -306,7 +307,7 @@ class Site:
     # --- claims ------------------------------------------------------------------------
 
     def _room_for_claims(self) -> int:
-        if self._closing or len(self._ready) >= READY_LOW:
+        if self._closing or self._ready.count >= READY_LOW:
             return 0
         answer = throttle.room(self._state, self._limits, self._around.clock.now())
         if isinstance(answer, NotBefore) or (isinstance(answer, Full) and self._state.probing):
