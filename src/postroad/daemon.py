@@ -106,7 +106,9 @@ class Daemon:
             watch = ground.create_task(self._watch())
             base.spool.adopt(await base.queue.live())
             self._notifier.extend_timeout(RECOVERY)
-            queued = await recover(base.queue, engine.bounces, base.clock, base.events)
+            queued = await recover(
+                base.queue, engine.bounces, base.clock, base.events, self._config.retry.schedule[0]
+            )
             async with asyncio.TaskGroup() as movers:
                 movers.create_task(engine.sites.run())
                 movers.create_task(engine.scheduler.run())

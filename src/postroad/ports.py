@@ -264,11 +264,13 @@ class Queue(Protocol):
         """Messages that are finished or have news, left behind by a crash; at start only."""
         ...
 
-    async def restart(self, now: Instant) -> tuple[int, int, int]:
+    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int]:
         """At start: every claim is void (ACTIVE -> WAITING). Messages, recipients, claims voided.
 
-        An attempt that was cut off is due `now`, from the fourth on at the time its
-        claim foresaw: a message that kills the daemon does not do so in a tight loop.
+        An attempt that was cut off is due `now`; from the fourth on in `wait` seconds, or
+        when its claim foresaw if that is sooner: a message that kills the daemon does not
+        do so in a tight loop. From there on it does not count either, so that deaths of
+        the daemon, however many, push nobody along the retry schedule.
         """
         ...
 

@@ -203,17 +203,42 @@ async def test_expired_recipients_are_claimed_of_every_hop(queue: Queue) -> None
 async def test_a_restart_voids_claims(queue: Queue) -> None:
     await add(queue, 1, "a@example.org", "b@other.example")
     await claim_one(queue)
-    assert await queue.restart(NOW) == (1, 2, 1)
+    assert await queue.restart(NOW, 60) == (1, 2, 1)
     assert (await queue.counts())["active"] == 0
 
 
-@pytest.mark.parametrize(("attempts", "due"), [(1, NOW + 5), (3, NOW + 5), (4, LATER)])
-async def test_after_a_restart_the_first_attempts_that_were_cut_off_are_due_at_once(
-    queue: Queue, attempts: int, due: float
+@pytest.mark.parametrize(
+    ("attempts", "foreseen", "due", "counted"),
+    [
+        (0, LATER, NOW + 5, 0),
+        (1, LATER, NOW + 5, 1),
+        (3, LATER, NOW + 5, 3),
+        (4, LATER, NOW + 65, 3),
+        (9, LATER, NOW + 65, 8),
+        (4, NOW + 20, NOW + 20, 3),
+    ],
+)
+async def test_after_a_restart_three_attempts_that_were_cut_off_are_due_at_once_later_ones_soon(
+    queue: Queue, attempts: int, foreseen: float, due: float, counted: int
 ) -> None:
-    await queue.add(message(), [recipient(state=State.ACTIVE, attempts=attempts, due=LATER)])
-    await queue.restart(NOW + 5)
-    assert await queue.next_due(hop()) == due
+    row = recipient(state=State.ACTIVE, attempts=attempts, due=foreseen)
+    await queue.add(message(), [row])
+    await queue.restart(NOW + 5, 60)
+    found = await queue.find(row.message)
+    assert found is not None
+    assert found.recipients == (replace(row, state=State.WAITING, due=due, attempts=counted),)
+
+
+async def test_a_message_that_kills_every_daemon_is_tried_once_in_each_wait(queue: Queue) -> None:
+    await add(queue)
+    tried = []
+    now = NOW
+    while now < NOW + 300:
+        if await queue.claim(hop(), now, 1, LATER):
+            tried.append(now - NOW)
+        now += 10
+        await queue.restart(now, 60)
+    assert tried == [0, 10, 20, 30, 100, 170, 240]
 
 
 async def test_a_deferred_hop_waits_without_an_attempt_being_counted(queue: Queue) -> None:

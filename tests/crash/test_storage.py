@@ -79,7 +79,7 @@ async def test_a_crash_loses_nothing_promised_and_invents_nothing(
     said = run_child(tmp_path, arrow, count)
     spool, queue = Segments(tmp_path / "spool"), SqliteQueue(tmp_path / "queue.sqlite")
     async with running(spool, queue):
-        await queue.restart(0.0)
+        await queue.restart(0.0, 0.0)
         spool.adopt(await queue.live())
         unsettled = await queue.unsettled(100)
         left = {row.message: owner for owner, row in await queue.select(QueueFilter(), 100)}

@@ -274,7 +274,7 @@ class Engine:
         """As `postroad.daemon` does: recover, move, stop in order."""
         async with asyncio.TaskGroup() as ground:
             ground.create_task(self.ledger.run())
-            await recover(self.queue, self.bounces, self.clock, self.events)
+            await recover(self.queue, self.bounces, self.clock, self.events, self.settings.retry.schedule[0])
             async with asyncio.TaskGroup() as movers:
                 for mover in (self.sites, self.scheduler, self.bounces):
                     movers.create_task(mover.run())

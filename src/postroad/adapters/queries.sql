@@ -166,7 +166,9 @@ UPDATE recipient SET due = ?4, last = ?5 WHERE (message, n) IN (
     ORDER BY due LIMIT ?6)
 
 -- name: void_claims
-UPDATE recipient SET state = 0, due = iif(attempts > 3, due, min(due, ?)) WHERE state = 1
+UPDATE recipient SET state = 0, due = min(due, iif(attempts > ?3, ?2, ?1)),
+    attempts = attempts - (attempts > ?3)
+WHERE state = 1
 
 
 -- --- outcomes ---

@@ -42,6 +42,8 @@ Move = tuple[Message, Location]
 MAX_HOPS = 50_000
 # Integers of hops begin at 1.
 NO_HOP = 0
+# After a restart, attempts that were cut off are repeated at once up to this many.
+ATTEMPTS_AT_ONCE = 3
 # Rows inserted by one statement; the last must be 1.
 ROWS_TOGETHER = (16, 4, 1)
 
@@ -128,8 +130,9 @@ class Changes:
         """How many were put off, at most `limit` of each lane."""
         return [sum(self._defer(deferral, lane) for lane in Lane) for deferral in deferrals]
 
-    def restart(self, asked: Sequence[Instant]) -> Sequence[tuple[int, int, int]]:
-        voided = self._execute(self._sql["void_claims"], (asked[0],)).rowcount
+    def restart(self, asked: Sequence[tuple[Instant, float]]) -> Sequence[tuple[int, int, int]]:
+        now, wait = asked[0]
+        voided = self._execute(self._sql["void_claims"], (now, now + wait, ATTEMPTS_AT_ONCE)).rowcount
         self._execute(self._sql["forget_hops"])
         self._hops.clear()
         (messages,) = self._execute(self._sql["count_messages"]).fetchone()

@@ -83,8 +83,8 @@ class SqliteQueue:
     async def move(self, moves: Sequence[tuple[Message, Location]]) -> list[Finished | None]:
         return await self._writer.submit(self._changes.move, moves)
 
-    async def restart(self, now: Instant) -> tuple[int, int, int]:
-        return await self._writer.submit(self._changes.restart, now)
+    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int]:
+        return await self._writer.submit(self._changes.restart, (now, wait))
 
     # --- looks ---------------------------------------------------------------
 

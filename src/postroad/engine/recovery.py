@@ -12,11 +12,14 @@ from postroad.mail.events import Recovered
 from postroad.ports import Clock, Events, Queue
 
 SLICE = 100
+# Whom several attempts in a row were cut off waits no longer than this, in seconds.
+LONGEST_WAIT = 60.0
 
 
-async def recover(queue: Queue, bounces: Bounces, clock: Clock, events: Events) -> int:
-    """How many messages wait."""
-    messages, recipients, ambiguous = await queue.restart(clock.now())
+async def recover(queue: Queue, bounces: Bounces, clock: Clock, events: Events, first_step: float) -> int:
+    """How many messages wait. `first_step` of the retry schedule, in seconds."""
+    wait = min(LONGEST_WAIT, first_step)
+    messages, recipients, ambiguous = await queue.restart(clock.now(), wait)
     unsettled = 0
     while finished := await queue.unsettled(SLICE):
         settled = 0
