@@ -19,7 +19,7 @@ def messages() -> Iterator[tuple[str, bytes]]:
     if not found:
         raise RuntimeError(
             "this Python lacks its own test package (test.test_email): "
-            "install it (Debian: libpython3-testsuite) or use a Python that has it"
+            "install it (Debian: libpython3.N-testsuite) or use a Python that has it"
         )
     for name in found:
         yield name, _BARE.sub(b"\r\n", (folder / name).read_bytes())

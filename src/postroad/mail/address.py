@@ -18,14 +18,15 @@ MAX_DOMAIN = 255
 # A source route may precede an address; what is longer than this is not looked at.
 MAX_PATH_TEXT = 1024
 
+# Possessive quantifiers on single characters alone: on groups they are broken before Python 3.11.5.
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}+(?<!-)"
-_DOMAIN_TEXT = rf"{_LABEL}(?:\.{_LABEL})*+"
-_USUAL = re.compile(rf"([{_ATEXT}]++(?:\.[{_ATEXT}]++)*+)@({_DOMAIN_TEXT})\.?")
+_DOMAIN_TEXT = rf"{_LABEL}(?:\.{_LABEL})*"
+_USUAL = re.compile(rf"([{_ATEXT}]++(?:\.[{_ATEXT}]++)*)@({_DOMAIN_TEXT})\.?")
 _DOMAIN = re.compile(_DOMAIN_TEXT)
 _UTEXT = rf"[{_ATEXT}\u0080-\U0010ffff]"
-_DOT_STRING = re.compile(rf"{_UTEXT}++(?:\.{_UTEXT}++)*+")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\[ -~])*+)"')
+_DOT_STRING = re.compile(rf"{_UTEXT}++(?:\.{_UTEXT}++)*")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\[ -~])*)"')
 _QUOTED_PAIR = re.compile(r"\\([ -~])")
 _SOURCE_ROUTE = re.compile(r"@[^@,:\s]+(?:,@[^@,:\s]+)*:")
 

@@ -6,8 +6,8 @@ import hashlib
 import re
 
 CRLF = b"\r\n"
-_LINE_ENDS = re.compile(rb"(?:\r\n)*+")
-_TRAILING_LINES = re.compile(rb"(?:\r\n)++\Z")
+_LINE_ENDS = re.compile(rb"(?:\r\n)*")
+_TRAILING_LINES = re.compile(rb"(?:\r\n)+\Z")
 _BLANK_LINES = CRLF * 4096
 
 

@@ -25,11 +25,12 @@ CRLF = b"\r\n"
 DROPPED = frozenset((b"bcc", b"resent-bcc", b"return-path", b"content-length"))
 
 # The line before a message in an mbox file, which some programs submit along with it.
+# Possessive quantifiers on single characters alone: on groups they are broken before Python 3.11.5.
 _MBOX_LINE = rb">?From [^ \n]++ ++(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [^\n]*+\n(?=[!-9;-~]++:)"
-_BLOCK = re.compile(rb"(?:" + _MBOX_LINE + rb")?+(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
+_BLOCK = re.compile(rb"(?:" + _MBOX_LINE + rb")?(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*)*")
 _LEADING_MBOX_LINE = re.compile(_MBOX_LINE)
 _LAST_LINE = re.compile(rb"[!-9;-~]++[ \t]*+:[^\n]*+\Z|[ \t][^\n]*+\Z")
-_FIELD = re.compile(rb"([!-9;-~]*+)([ \t]*+:)?[^\n]*+(?:\n|\Z)(?:[ \t][^\n]*+(?:\n|\Z))*+")
+_FIELD = re.compile(rb"([!-9;-~]*+)([ \t]*+:)?[^\n]*+(?:\n|\Z)(?:[ \t][^\n]*+(?:\n|\Z))*")
 _COLON = re.compile(rb"[ \t]*+:")
 # One ASCII address, bare or behind a plain or quoted name: nine of ten From fields.
 _USUAL_FROM = re.compile(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 _TOKEN = re.compile(
     rb"""(?P<space>[ \t\r\n]+)
-    |(?P<quoted>"(?:[^"\\]|\\.)*+"?)
+    |(?P<quoted>"(?:[^"\\]|\\.)*"?)
     |(?P<literal>\[[^\]\[]*+\]?)
     |(?P<special>[()<>,:;])
     |(?P<text>[^ \t\r\n"\[()<>,:;]+|.)
