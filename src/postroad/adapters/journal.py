@@ -88,8 +88,8 @@ class Journal:
     def emit(self, event: Event) -> None:
         now = self._now()
         try:
-            for line in self._renderer.event(now, event, self._least):
-                self._put(line)
+            for level, text in self._renderer.event(now, event, self._least):
+                self._writer.put(_PRIORITIES[level] + text if self._prefixed else text)
         except Exception as error:
             self._unrenderable(now, event, error)
 
@@ -151,14 +151,15 @@ class JsonLines:
 
     def event(self, now: Instant, event: Event, least: int) -> Iterable[Line]:
         ts = self._stamp(now)
-        return [self._line(ts, entry) for entry in entries(event, least)]
+        return [
+            (level, self._encode({"ts": ts, "level": LEVEL_NAMES[level], "event": name, **fields}))
+            for level, name, fields in entries(event, least)
+        ]
 
     def entry(self, now: Instant, entry: Entry) -> Iterable[Line]:
-        return (self._line(self._stamp(now), entry),)
-
-    def _line(self, ts: str, entry: Entry) -> Line:
         level, name, fields = entry
-        return level, self._encode({"ts": ts, "level": LEVEL_NAMES[level], "event": name, **fields})
+        said = {"ts": self._stamp(now), "level": LEVEL_NAMES[level], "event": name, **fields}
+        return ((level, self._encode(said)),)
 
 
 class _LibraryHandler(logging.Handler):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
@@ -80,20 +80,20 @@ class Entry(NamedTuple):
     fields: dict[str, Any]
 
 
-def entries(event: Event, least: int) -> Iterator[Entry]:
+def entries(event: Event, least: int) -> Sequence[Entry]:
     """The entries of an event at or above `least`."""
     if isinstance(event, Tried):
-        yield from tried(event, least)
-        return
+        return tried(event, least)
     level = level_of(event)
-    if level >= least:
-        kind = type(event)
-        yield Entry(level, name_of(kind), flatten(event))
+    return (Entry(level, name_of(type(event)), flatten(event)),) if level >= least else ()
 
 
 _LEVELS: dict[type, int] = {
+    # 0: the fields decide.
+    Reloaded: 0,
+    Recovered: 0,
+    SessionEnded: 0,
     LoggedIn: DEBUG,
-    SessionEnded: DEBUG,
     LoginFailed: WARNING,
     HopDeferred: WARNING,
     HopFailed: WARNING,
@@ -106,13 +106,16 @@ _LEVELS: dict[type, int] = {
 
 def level_of(event: Event) -> int:
     """How much an event asks for a person's attention."""
+    level = _LEVELS.get(type(event), INFO)
+    return level if level else _level_of_what_it_says(event)
+
+
+def _level_of_what_it_says(event: Event) -> int:
     if isinstance(event, Reloaded):
         return ERROR if event.problems else INFO
     if isinstance(event, Recovered):
         return WARNING if event.ambiguous else INFO
-    if isinstance(event, SessionEnded) and event.how == "limit":
-        return WARNING
-    return _LEVELS.get(type(event), INFO)
+    return WARNING if isinstance(event, SessionEnded) and event.how == "limit" else DEBUG
 
 
 def level_of_outcome(outcome: Outcome) -> int:
@@ -139,9 +142,9 @@ def flatten(event: Event) -> dict[str, Any]:
     """The fields of an event that is not an attempt."""
     flat: dict[str, Any] = {}
     peer: dict[str, Any] = {}
-    for key, convert in _plan(type(event)):
+    for key, convert in _plans.get(type(event)) or _plan(type(event)):
         value = getattr(event, key)
-        if convert is None:
+        if convert is None or (convert is clean and value.isprintable()):
             flat[key] = value
         elif convert is _peer:
             peer = _peer(value)
@@ -188,11 +191,9 @@ _plans: dict[type, tuple[tuple[str, _Convert], ...]] = {}
 
 
 def _plan(kind: type) -> tuple[tuple[str, _Convert], ...]:
-    plan = _plans.get(kind)
-    if plan is None:
-        plan = _plans[kind] = tuple(
-            (f.name, _lines if f.name == "trace" else _CONVERT[str(f.type)]) for f in dataclass_fields(kind)
-        )
+    plan = _plans[kind] = tuple(
+        (f.name, _lines if f.name == "trace" else _CONVERT[str(f.type)]) for f in dataclass_fields(kind)
+    )
     return plan
 
 
@@ -201,44 +202,51 @@ def _plan(kind: type) -> tuple[tuple[str, _Convert], ...]:
 STATUS = {Kind.DELIVERED: "sent", Kind.DEFERRED: "deferred", Kind.FAILED: "failed"}
 
 
-def tried(event: Tried, least: int) -> Iterator[Entry]:
+def tried(event: Tried, least: int) -> list[Entry]:
     """One entry a recipient."""
     attempt = event.attempt
     delivery, tls = attempt.delivery, attempt.tls
-    relay = None if attempt.endpoint is None else clean(str(attempt.endpoint))
+    id, hop = delivery.message.id, str(delivery.hop)
+    relay = None if attempt.endpoint is None else str(attempt.endpoint)
+    session = None if tls is None else f"{tls.version} {tls.cipher}"
+    if not f"{id}{hop}{relay}{session}".isprintable():
+        id, hop = clean(id), clean(hop)
+        relay, session = relay and clean(relay), session and clean(session)
     spent = delays(attempt)
-    session = None if tls is None else clean(f"{tls.version} {tls.cipher}")
     delay = round(max(0.0, attempt.finished - delivery.message.received_at), 3)
-    rows = zip(delivery.recipients, attempt.outcomes, event.next_due, strict=True)
-    for recipient, outcome, due in rows:
+    made: list[Entry] = []
+    for recipient, outcome, due in zip(delivery.recipients, attempt.outcomes, event.next_due, strict=True):
         level = level_of_outcome(outcome)
         if level < least:
             continue
-        yield Entry(
-            level,
-            "tried",
-            {
-                "id": clean(delivery.message.id),
-                "to": clean(str(recipient.address)),
-                "hop": clean(str(delivery.hop)),
-                "relay": relay,
-                "status": STATUS[outcome.kind],
-                "dsn": clean(outcome.status),
-                "reply": said(outcome),
-                "delay": delay,
-                "delays": spent,
-                "attempts": recipient.attempts,
-                "next": None if due is None else rfc3339(due),
-                "reason": outcome.reason.value,
-                "tls": session,
-                "verified": None if tls is None else tls.verified,
-            },
-        )
+        to, status, reply = str(recipient.address), outcome.status, _reply(outcome)
+        if not f"{to}{status}{reply}".isprintable():
+            to, status, reply = clean(to), clean(status), clean(reply)
+        fields = {
+            "id": id,
+            "to": to,
+            "hop": hop,
+            "relay": relay,
+            "status": STATUS[outcome.kind],
+            "dsn": status,
+            "reply": reply,
+            "delay": delay,
+            "delays": spent,
+            "attempts": recipient.attempts,
+            "next": None if due is None else rfc3339(due),
+            "reason": str(outcome.reason),
+            "tls": session,
+            "verified": None if tls is None else tls.verified,
+        }
+        made.append(Entry(level, "tried", fields))
+    return made
 
 
-def said(outcome: Outcome) -> str:
+def _reply(outcome: Outcome) -> str:
     """What the receiver said where it said something, else what went wrong."""
-    return clean(outcome.text if outcome.reply is None else str(outcome.reply))
+    # Of a delivery the text is what was said.
+    told = outcome.reply is None or outcome.kind is Kind.DELIVERED
+    return outcome.text if told else str(outcome.reply)
 
 
 def delays(attempt: Attempt) -> list[float]:

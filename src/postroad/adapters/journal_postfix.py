@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from postroad.adapters.journal_fields import (
@@ -91,8 +92,13 @@ def _client(peer: Peer) -> str:
 
 
 def _address(peer: Peer) -> str:
+    return _ip_address(peer.address)
+
+
+@lru_cache(maxsize=1024)
+def _ip_address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(peer.address))
+        return str(ipaddress.ip_address(text))
     except ValueError:
         return "unknown"
 

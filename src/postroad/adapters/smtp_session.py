@@ -14,7 +14,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from math import inf
-from typing import cast
 
 from postroad.mail.message import Envelope, TlsFacts
 from postroad.mail.outcome import Fault, Stage
@@ -135,18 +134,15 @@ class SmtpSession(asyncio.Protocol):
         if body is not None and len(stored.head) + len(body) <= WHOLE:
             self._small = (stored.head, body, dotted)
         try:
-            await self._run(exchange, stored, dotted)
+            self._ask(exchange, exchange.begin())
+            await self._woken()
+            if exchange.content_due:
+                await self._stream(exchange, stored, dotted)
+                if not exchange.done:
+                    await self._woken()
         finally:
             self._finished(exchange)
         return exchange.result
-
-    async def _run(self, exchange: Exchange, stored: Stored, dotted: bool) -> None:
-        self._ask(exchange.begin())
-        await self._wake_up()
-        if exchange.content_due:
-            await self._stream(exchange, stored, dotted)
-            if not exchange.done:
-                await self._wake_up()
 
     def _finished(self, exchange: Exchange) -> None:
         self._exchange = None
@@ -170,7 +166,7 @@ class SmtpSession(asyncio.Protocol):
                 # Others run between pieces, and what the peer says meanwhile is heard.
                 await asyncio.sleep(0)
                 while (self._paused or self._transport.is_closing()) and not exchange.done:
-                    await self._wake_up()
+                    await self._woken()
                 if exchange.done:
                     return
         except (OSError, DamagedRecord) as error:
@@ -188,9 +184,9 @@ class SmtpSession(asyncio.Protocol):
         exchange.dot_sent()
         self._wait_at_most(self._waits[Stage.DOT])
 
-    def _ask(self, command: bytes) -> None:
+    def _ask(self, exchange: Exchange, command: bytes) -> None:
         self._transport.write(command)
-        self._await_reply()
+        self._await_reply(exchange)
 
     # --- what the peer says --------------------------------------------------------
 
@@ -210,11 +206,11 @@ class SmtpSession(asyncio.Protocol):
         elif (answer or exchange.content_due) and self._parser.pending:
             self._give_up(exchange, Fault.PROTOCOL, "the peer spoke before it was asked")
         elif answer:
-            self._ask(answer)
+            self._ask(exchange, answer)
         elif exchange.content_due:
             self._start_content(exchange)
         elif replies:
-            self._await_reply()
+            self._await_reply(exchange)
         elif b"\n" in data:
             self._deadline = min(self._loop.time() + self._wait, self._latest)
 
@@ -267,17 +263,16 @@ class SmtpSession(asyncio.Protocol):
         self._paused = False
         self._rouse()
 
-    async def _wake_up(self) -> None:
-        """Until the exchange is done, wants its content, or the transport takes more."""
+    def _woken(self) -> asyncio.Future[None]:
+        """Done when the exchange is, or wants its content, or the transport takes more."""
         self._waiter = self._loop.create_future()
-        await self._waiter
+        return self._waiter
 
     def _rouse(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _await_reply(self) -> None:
-        exchange = cast(Exchange, self._exchange)
+    def _await_reply(self, exchange: Exchange) -> None:
         self._wait_at_most(self._reset_wait if exchange.resetting else self._waits[exchange.stage])
 
     def _wait_at_most(self, seconds: float) -> None:
