@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
@@ -131,4 +131,4 @@ def decode_record(octets: bytes, location: Location) -> Record:
     meta = decode_meta(parts.meta)
     body = parts.body if meta.file is None else meta.file
     content = Content(parts.head, body, meta.dotted, meta.eight_bit)
-    return Record(replace(meta.message, location=location), meta.recipients, content)
+    return Record(meta.message.at(location), meta.recipients, content)

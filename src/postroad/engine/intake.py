@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 
 from postroad.engine.packing import Packer
 from postroad.engine.scheduler import Scheduler
 from postroad.mail.admission import AdmissionLimits, consider
 from postroad.mail.events import Accepted, InternalError, Refused, StorageTrouble
 from postroad.mail.headers import Completion, complete, message_id, rfc5322_date
-from postroad.mail.message import Message, Recipient, Submission
+from postroad.mail.message import Content, Message, Recipient, Submission
 from postroad.mail.reply import Reply
 from postroad.ports import Clock, Events, NewId, Queue, Spool, StorageBroken, StorageFull
 
@@ -104,7 +103,7 @@ class Intake:
             message, recipients = await self._packer.pack(
                 id,
                 envelope,
-                replace(content, head=head),
+                Content(head, content.body, content.dotted, content.eight_bit),
                 account=submission.account,
                 lane=submission.lane,
                 now=now,

@@ -7,7 +7,7 @@ yet when `pack` returns: the caller adds the rows, and only then is the message 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from postroad.mail.backoff import RetryPolicy, expiry
 from postroad.mail.headers import from_domain
@@ -92,7 +92,7 @@ class Packer:
         )
         recipients = self._recipients(id, envelope, lane, now, place)
         location = await self._spool.append(Record(message, recipients, content))
-        return replace(message, location=location), recipients
+        return message.at(location), recipients
 
     async def _signed(self, content: Content) -> Content:
         author = from_domain(content.head)
@@ -100,7 +100,7 @@ class Packer:
         if domain is None:
             return content
         signature = await self._signer.sign(domain, content)
-        return replace(content, head=signature + content.head)
+        return Content(signature + content.head, content.body, content.dotted, content.eight_bit)
 
     def _recipients(
         self, id: str, envelope: Envelope, lane: Lane, now: Instant, place: Placement

@@ -22,7 +22,9 @@ MAX_PATH_TEXT = 1024
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}+(?<!-)"
 _DOMAIN_TEXT = rf"{_LABEL}(?:\.{_LABEL})*"
-_USUAL = re.compile(rf"([{_ATEXT}]++(?:\.[{_ATEXT}]++)*)@({_DOMAIN_TEXT})\.?")
+USUAL = rf"([{_ATEXT}]++(?:\.[{_ATEXT}]++)*)@({_DOMAIN_TEXT})"
+"""A pattern of the usual address, its local part and domain as groups; lengths are for `usual_address`."""
+_USUAL = re.compile(rf"{USUAL}\.?")
 _DOMAIN = re.compile(_DOMAIN_TEXT)
 _UTEXT = rf"[{_ATEXT}\u0080-\U0010ffff]"
 _DOT_STRING = re.compile(rf"{_UTEXT}++(?:\.{_UTEXT}++)*")
@@ -64,9 +66,17 @@ def parse_address(text: str, *, smtputf8: bool = False, default_domain: str | No
     usual = _USUAL.fullmatch(text)
     if usual is not None and len(text) <= MAX_ADDRESS:
         local, domain = usual.groups()
-        if len(local) <= MAX_LOCAL:
-            return Address(local, domain.lower())
+        address = usual_address(local, domain)
+        if address is not None:
+            return address
     return _parse_unusual(text, smtputf8, default_domain)
+
+
+def usual_address(local: str, domain: str) -> Address | None:
+    """What the groups of `USUAL` matched as an address; None where they are too long for one."""
+    if len(local) > MAX_LOCAL or len(local) + len(domain) >= MAX_ADDRESS:
+        return None
+    return Address(local, domain.lower())
 
 
 def parse_path(text: str, *, smtputf8: bool = False, default_domain: str | None = None) -> Address | None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 
 END = b"\r\n.\r\n"
+_DOT = b"\r\n."
 _STUFFED_AFTER_LF = re.compile(rb"(?<!\r)\n\.\.")
 LONG_LINE = 998
 """RFC 5322 2.1.1: octets of a line without its CRLF; lines up to here are not measured."""
@@ -64,21 +65,24 @@ class DataDecoder:
         if self.done:
             raise ValueError("fed after the end of data")
         raw = self._held + chunk
-        # From the right: on text without a match this search is twice as fast.
-        marked = raw.rfind(b"\r\n.") >= 0
-        end = raw.find(END) if marked else -1
+        # From the right: on text without a match this search is twice as fast. A lone
+        # one is nearly always the end itself.
+        last = raw.rfind(_DOT)
+        marked = last >= 0
+        lone = marked and raw.rfind(_DOT, 0, last) < 0
+        end = raw.find(END, last if lone else 0) if marked else -1
         if end >= 0:
             self.done = True
             self.remainder = raw[end + len(END) :]
             raw = raw[: end + 2]
             self._held = b""
-            marked = raw.rfind(b"\r\n.") >= 0
+            marked = not lone and raw.rfind(_DOT) >= 0
         else:
             held = _undecided(raw)
             self._held = raw[len(raw) - held :]
             raw = raw[: len(raw) - held]
         if marked:
-            raw = raw.replace(b"\r\n.", b"\r\n")
+            raw = raw.replace(_DOT, b"\r\n")
         piece = self._canonical(raw)
         if not self.dotted and (marked or piece is not raw):
             self.dotted = b"\n." in piece

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from postroad.mail import xtext
-from postroad.mail.address import Address, AddressError, parse_path
+from postroad.mail.address import USUAL, Address, AddressError, parse_path, usual_address
 from postroad.mail.message import Body, EnvelopeRecipient, Notify, Ret
 from postroad.mail.reply import Reply
 
@@ -44,12 +44,29 @@ MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID"}
 RCPT_PARAMETERS = frozenset({"NOTIFY", "ORCPT"})
 
 _PATH = re.compile(r'<(?:[^<>"\\]|"(?:[^"\\]|\\.)*"|\\.)*>')
+# As most clients write these commands. Whatever is written otherwise, or is wrong, takes the long way.
+_USUAL_MAIL = re.compile(
+    rf"FROM:<{USUAL}>((?: (?:SIZE|size)=([0-9]{{1,20}}))?(?: (?:BODY|body)=(7BIT|8BITMIME))?)"
+)
+_USUAL_RCPT = re.compile(rf"TO:<{USUAL}>")
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _SIZE = re.compile(r"[0-9]{1,20}")
 
 
 def parse_mail(argument: str, *, extended: bool = True) -> MailArguments:
     """The argument of MAIL, "FROM:<path> [parameters]". `extended` False (HELO): parameters are refused."""
+    usual = _USUAL_MAIL.fullmatch(argument)
+    if usual is not None:
+        local, domain, given, size, body = usual.groups()
+        address = usual_address(local, domain)
+        if address is not None and not given:
+            return MailArguments(address)
+        if address is not None and extended:
+            return MailArguments(address, int(size) if size else None, Body(body) if body else None)
+    return _parse_mail(argument, extended)
+
+
+def _parse_mail(argument: str, extended: bool) -> MailArguments:
     path, parameters = _split("FROM:", argument, MAIL_PARAMETERS, extended)
     smtputf8 = _flag(parameters, "SMTPUTF8")
     sender = _address(path, smtputf8, "5.1.7")
@@ -68,6 +85,9 @@ def parse_mail(argument: str, *, extended: bool = True) -> MailArguments:
 
 def parse_rcpt(argument: str, *, smtputf8: bool = False, extended: bool = True) -> EnvelopeRecipient:
     """The argument of RCPT, "TO:<path> [parameters]"; the null path is no recipient."""
+    usual = _USUAL_RCPT.fullmatch(argument)
+    if usual is not None and (plain := usual_address(usual[1], usual[2])) is not None:
+        return EnvelopeRecipient(plain)
     path, parameters = _split("TO:", argument, RCPT_PARAMETERS, extended)
     address = _address(path, smtputf8, "5.1.3")
     if address is None:

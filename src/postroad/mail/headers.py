@@ -9,7 +9,7 @@ takes it; what we are given inside a head is kept to the octet all the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -32,6 +32,12 @@ _LEADING_MBOX_LINE = re.compile(_MBOX_LINE)
 _LAST_LINE = re.compile(rb"[!-9;-~]++[ \t]*+:[^\n]*+\Z|[ \t][^\n]*+\Z")
 _FIELD = re.compile(rb"([!-9;-~]*+)([ \t]*+:)?[^\n]*+(?:\n|\Z)(?:[ \t][^\n]*+(?:\n|\Z))*")
 _COLON = re.compile(rb"[ \t]*+:")
+# What a new head is judged by, in lower case and behind a line end: one pass for all of them.
+_REQUIRED = frozenset((b"date", b"from", b"message-id"))
+_JUDGED = re.compile(
+    rb"\n(" + b"|".join(sorted({*DROPPED, *_REQUIRED, *(b"resent-" + n for n in _REQUIRED)})) + rb")[ \t]*+:"
+)
+_RECEIVED = re.compile(rb"\nreceived[ \t]*+:")
 # One ASCII address, bare or behind a plain or quoted name: nine of ten From fields.
 _USUAL_FROM = re.compile(
     rb"""[ \t]*+(?:"[^"\\]*+"|[A-Za-z0-9!\#$%&'*+/=?^_`{|}~.\- \t]*+(?=<))?[ \t]*+
@@ -106,13 +112,13 @@ def fields(head: bytes) -> list[Field]:
 
 def count_received(head: bytes) -> int:
     """How many hops the message has behind it (RFC 5321 6.3)."""
-    return sum(1 for _ in _places(_lines(head), b"received"))
+    return len(_RECEIVED.findall(_lines(head)))
 
 
 def value(head: bytes, name: bytes) -> bytes | None:
     """What follows the colon of the first field of this lower-case name, folding included, CRLF not."""
-    place = next(_places(_lines(head), name), None)
-    if place is None:
+    place = _first(_lines(head), name)
+    if place < 0:
         return None
     found = _FIELD.match(head, place)
     return None if found is None else found[0].partition(b":")[2].removesuffix(CRLF)
@@ -155,33 +161,36 @@ def complete(head: bytes, facts: Completion) -> bytes:
     """
     head = _without_mbox_line(head)
     lines = _lines(head)
-    if any(_has(lines, name) for name in DROPPED):
+    names = _JUDGED.findall(lines)
+    if not DROPPED.isdisjoint(names):
         head = _without(head, DROPPED)
         lines = _lines(head)
-    added = [received(facts), *_missing(lines, facts)]
-    place = next(_places(lines, b"from"), None)
-    if place is not None:
-        head = _with_origin(head, place, facts.origin)
+        names = _JUDGED.findall(lines)
+    added = [received(facts), *_missing(names, b"\nresent-" in lines, facts)]
+    if b"from" in names:
+        head = _with_origin(head, _first(lines, b"from"), facts.origin)
     return b"".join((*added, head, _ending(head)))
 
 
 def received(facts: Completion) -> bytes:
     """The trace field (RFC 5321 4.4, RFC 3848), folded, with nothing in it that a client could smuggle."""
-    peer = facts.peer
-    peer = facts.peer
-    lines = [_from_clause(peer, facts.hostname)]
+    recipient = facts.recipient
+    whom = f"{_FOLD}for <{recipient}>" if recipient is not None and recipient.is_ascii else ""
+    text = f"Received: {_trace(facts.peer, facts.hostname)} {facts.id}{whom}; {facts.date}\r\n"
+    return text.encode("ascii")
+
+
+@lru_cache(maxsize=256)
+def _trace(peer: Peer, hostname: str) -> str:
+    """The trace field's text up to "id": what a client's messages have in common is made once."""
+    lines = [_from_clause(peer, hostname)]
     if peer.tls:
         lines.append(f"(using {_UNFIT_COMMENT.sub('', peer.tls)[:200]})")
     if _is_numeric(peer.address):
-        lines.append(
-            f"by {facts.hostname} (Postroad) with {_UNPRINTABLE.sub('', peer.protocol)} id {facts.id}"
-        )
+        lines.append(f"by {hostname} (Postroad) with {_UNPRINTABLE.sub('', peer.protocol)} id")
     else:
-        lines.append(f"id {facts.id}")
-    recipient = facts.recipient
-    if recipient is not None and recipient.is_ascii:
-        lines.append(f"for <{recipient}>")
-    return f"Received: {_FOLD.join(lines)}; {facts.date}\r\n".encode("ascii")
+        lines.append("id")
+    return _FOLD.join(lines)
 
 
 def rfc5322_date(instant: Instant) -> str:
@@ -205,18 +214,13 @@ def _lines(head: bytes) -> bytes:
     return b"\n" + head.lower()
 
 
-def _places(lines: bytes, name: bytes) -> Iterator[int]:
-    """Where in the head the fields of this name start."""
+def _first(lines: bytes, name: bytes) -> int:
+    """Where in the head the first field of this name starts; -1 where there is none."""
     mark = b"\n" + name
     place = lines.find(mark)
-    while place >= 0:
-        if _COLON.match(lines, place + len(mark)) is not None:
-            yield place
+    while place >= 0 and _COLON.match(lines, place + len(mark)) is None:
         place = lines.find(mark, place + 1)
-
-
-def _has(lines: bytes, name: bytes) -> bool:
-    return next(_places(lines, name), None) is not None
+    return place
 
 
 def _without_mbox_line(head: bytes) -> bytes:
@@ -230,16 +234,15 @@ def _without(head: bytes, names: frozenset[bytes]) -> bytes:
     return kept + head[sum(len(field.raw) for field in found) :]
 
 
-def _missing(lines: bytes, facts: Completion) -> list[bytes]:
-    resent = b"\nresent-" in lines
+def _missing(names: Collection[bytes], resent: bool, facts: Completion) -> list[bytes]:
     prefix, shown = (b"resent-", "Resent-") if resent else (b"", "")
     added = []
-    if not _has(lines, prefix + b"date"):
+    if prefix + b"date" not in names:
         added.append(f"{shown}Date: {facts.date}\r\n")
-    if not _has(lines, prefix + b"message-id"):
+    if prefix + b"message-id" not in names:
         added.append(f"{shown}Message-ID: <{facts.id}@{facts.hostname}>\r\n")
     for name in ("From",) if not resent else ("Resent-From", "From"):
-        if not _has(lines, name.lower().encode()):
+        if name.lower().encode() not in names:
             added.append(f"{name}: {facts.sender or f'MAILER-DAEMON@{facts.hostname}'}\r\n")
     return [line.encode() for line in added]
 

@@ -168,6 +168,25 @@ class Message:
     ret: Ret | None = None
     envid: str | None = None
 
+    def at(self, location: Location) -> Message:
+        """The same message, lying there. Field by field: half the time of `dataclasses.replace`."""
+        return Message(
+            self.id,
+            self.sender,
+            self.account,
+            self.lane,
+            self.size,
+            self.received_at,
+            self.expires_at,
+            self.warn_at,
+            location,
+            self.dotted,
+            self.body,
+            self.smtputf8,
+            self.ret,
+            self.envid,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
