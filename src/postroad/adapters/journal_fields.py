@@ -82,10 +82,11 @@ class Entry(NamedTuple):
 
 def entries(event: Event, least: int) -> Sequence[Entry]:
     """The entries of an event at or above `least`."""
-    if isinstance(event, Tried):
+    if type(event) is Tried:
         return tried(event, least)
-    level = level_of(event)
-    return (Entry(level, name_of(type(event)), flatten(event)),) if level >= least else ()
+    kind = _kind(type(event))
+    level = kind.level or _level_of_what_it_says(event)
+    return (Entry(level, kind.name, _flat(event, kind)),) if level >= least else ()
 
 
 _LEVELS: dict[type, int] = {
@@ -106,8 +107,7 @@ _LEVELS: dict[type, int] = {
 
 def level_of(event: Event) -> int:
     """How much an event asks for a person's attention."""
-    level = _LEVELS.get(type(event), INFO)
-    return level if level else _level_of_what_it_says(event)
+    return _LEVELS.get(type(event), INFO) or _level_of_what_it_says(event)
 
 
 def _level_of_what_it_says(event: Event) -> int:
@@ -124,15 +124,9 @@ def level_of_outcome(outcome: Outcome) -> int:
     return WARNING if failed else INFO
 
 
-_names: dict[type, str] = {}
-
-
 def name_of(kind: type) -> str:
     """The class's name in kebab case: HopDeferred -> hop-deferred."""
-    name = _names.get(kind)
-    if name is None:
-        name = _names[kind] = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
-    return name
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
 
 
 # --- one event, flat -----------------------------------------------------------
@@ -140,9 +134,13 @@ def name_of(kind: type) -> str:
 
 def flatten(event: Event) -> dict[str, Any]:
     """The fields of an event that is not an attempt."""
+    return _flat(event, _kind(type(event)))
+
+
+def _flat(event: Event, kind: _Kind) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     peer: dict[str, Any] = {}
-    for key, convert in _plans.get(type(event)) or _plan(type(event)):
+    for key, convert in kind.plan:
         value = getattr(event, key)
         if convert is None or (convert is clean and value.isprintable()):
             flat[key] = value
@@ -155,16 +153,18 @@ def flatten(event: Event) -> dict[str, Any]:
 
 
 def _peer(peer: Peer) -> dict[str, Any]:
-    tls, login, method = peer.tls, peer.login, peer.method
-    return {
-        "peer": clean(peer.address),
+    fields = {
+        "peer": peer.address,
         "port": peer.port,
-        "helo": clean(peer.helo),
-        "protocol": clean(peer.protocol),
-        "tls": tls and clean(tls),
-        "login": login and clean(login),
-        "method": method and clean(method),
+        "helo": peer.helo,
+        "protocol": peer.protocol,
+        "tls": peer.tls,
+        "login": peer.login,
+        "method": peer.method,
     }
+    if f"{peer.address}{peer.helo}{peer.protocol}{peer.tls}{peer.login}{peer.method}".isprintable():
+        return fields
+    return {key: clean(value) if isinstance(value, str) else value for key, value in fields.items()}
 
 
 def _texts(values: tuple[str, ...]) -> list[str]:
@@ -187,14 +187,25 @@ _CONVERT: dict[str, _Convert] = {
     "int | None": None,
 }
 
-_plans: dict[type, tuple[tuple[str, _Convert], ...]] = {}
+
+class _Kind(NamedTuple):
+    """What is the same of all events of a class; `level` 0: it depends."""
+
+    level: int
+    name: str
+    plan: tuple[tuple[str, _Convert], ...]
 
 
-def _plan(kind: type) -> tuple[tuple[str, _Convert], ...]:
-    plan = _plans[kind] = tuple(
-        (f.name, _lines if f.name == "trace" else _CONVERT[str(f.type)]) for f in dataclass_fields(kind)
-    )
-    return plan
+_kinds: dict[type, _Kind] = {}
+
+
+def _kind(of: type) -> _Kind:
+    known = _kinds.get(of)
+    if known is not None:
+        return known
+    plan = [(f.name, _lines if f.name == "trace" else _CONVERT[str(f.type)]) for f in dataclass_fields(of)]
+    kind = _kinds[of] = _Kind(_LEVELS.get(of, INFO), name_of(of), tuple(plan))
+    return kind
 
 
 # --- attempts ------------------------------------------------------------------

@@ -60,10 +60,10 @@ class SmtpSession(asyncio.Protocol):
         tls: TlsFacts | None,
         timeouts: Timeouts,
     ) -> None:
+        self.endpoint = endpoint
+        self.capabilities = capabilities
+        self.tls = tls
         self._transport = transport
-        self._endpoint = endpoint
-        self._capabilities = capabilities
-        self._tls = tls
         self._block = timeouts.block
         self._linger = timeouts.linger
         self._reset_wait = timeouts.reset
@@ -90,18 +90,6 @@ class SmtpSession(asyncio.Protocol):
         self._lingering: asyncio.TimerHandle | None = None
 
     @property
-    def endpoint(self) -> Endpoint:
-        return self._endpoint
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._capabilities
-
-    @property
-    def tls(self) -> TlsFacts | None:
-        return self._tls
-
-    @property
     def usable(self) -> bool:
         return self._exchange is None and not self._ended.is_set()
 
@@ -122,7 +110,7 @@ class SmtpSession(asyncio.Protocol):
         if self._exchange is not None:
             raise RuntimeError("a transaction is under way in this session")
         try:
-            exchange = Exchange(envelope, self._capabilities, size, reset=self._needs_reset)
+            exchange = Exchange(envelope, self.capabilities, size, reset=self._needs_reset)
         except Unsendable as refused:
             return Transaction(None, (None,) * len(envelope.recipients), trouble=refused.trouble)
         if self._ended.is_set():

@@ -54,7 +54,9 @@ async def send(
     gone = False
     while pending and (session.usable or len(pending) == len(recipients)):
         batch, pending = pending[:size], pending[size:]
-        envelope = envelope_of(delivery, [recipients[n] for n in batch])
+        envelope = envelope_of(
+            delivery, recipients if len(batch) == len(recipients) else [recipients[n] for n in batch]
+        )
         done = await session.send(envelope, stored, message.size, message.dotted)
         gone = died_idle(done)
         if gone and any(outcomes):

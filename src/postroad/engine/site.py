@@ -192,9 +192,7 @@ class Site:
     def _open_connections(self, impatient: bool = False) -> None:
         """Open while there is more ready than the open ones will soon have taken."""
         while not self._closing and self._ready.count:
-            busy = self._state.busy
-            urgent = self._ready.has(Lane.TRANSACTIONAL)
-            if busy and not impatient and self._ready.count < (1 if urgent else 2) * busy:
+            if not impatient and self._soon_taken():
                 self._be_patient()
                 return
             if not isinstance(throttle.room(self._state, self._limits, self._around.clock.now()), Go):
@@ -202,6 +200,11 @@ class Site:
             impatient = False
             self._state = throttle.started(self._state)
             self._around.spawn(self._connection())
+
+    def _soon_taken(self) -> bool:
+        """Less than two deliveries for each connection; with urgent mail, less than one."""
+        busy, waiting = self._state.busy, self._ready.count
+        return waiting < busy or (waiting < 2 * busy and not self._ready.has(Lane.TRANSACTIONAL))
 
     def _be_patient(self) -> None:
         """Should nothing be taken for a while (a transaction may last ten minutes), one more opens."""

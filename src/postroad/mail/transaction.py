@@ -202,6 +202,7 @@ class Exchange:
     __slots__ = (
         "_accepted",
         "_commands",
+        "_count",
         "_data",
         "_dot",
         "_dot_sent",
@@ -234,7 +235,8 @@ class Exchange:
         self._next = 0
         self._accepted = 0
         self._mail: Reply | None = None
-        self._rcpts: list[Reply | None] = [None] * len(recipients)
+        self._count = len(recipients)
+        self._rcpts: list[Reply | None] = [None] * self._count
         self._data: Reply | None = None
         self._dot: Reply | None = None
         self._trouble: Trouble | None = None
@@ -250,9 +252,9 @@ class Exchange:
         index = self._next - self._reset
         if index <= 0:
             return Stage.MAIL
-        if index <= len(self._rcpts):
+        if index <= self._count:
             return Stage.RCPT
-        if index == len(self._rcpts) + 1 or self.content_due:
+        if index == self._count + 1 or self.content_due:
             return Stage.DATA
         return Stage.DOT
 
@@ -264,7 +266,7 @@ class Exchange:
     @property
     def answered(self) -> int:
         """How many recipients have had their reply."""
-        return min(max(self._next - self._reset - 1, 0), len(self._rcpts))
+        return min(max(self._next - self._reset - 1, 0), self._count)
 
     @property
     def needs_reset(self) -> bool:
@@ -291,10 +293,13 @@ class Exchange:
     def receive(self, reply: Reply) -> bytes:
         """Take the next reply in order; what to write now, often nothing."""
         index = self._next - self._reset
-        if self._pipelining and 200 <= reply.code < 300 and 0 < index <= len(self._rcpts):
+        if self._pipelining and 200 <= reply.code < 300 and 0 <= index <= self._count:
             # Most replies are these: short for what follows.
-            self._rcpts[index - 1] = reply
-            self._accepted += 1
+            if index:
+                self._rcpts[index - 1] = reply
+                self._accepted += 1
+            else:
+                self._mail = reply
             self._next += 1
             return b""
         if reply.code == _SERVICE_CLOSING:
@@ -305,7 +310,7 @@ class Exchange:
         if self.content_due:
             self._violated("before the end of the message", reply)
             return b""
-        at_data = index == len(self._rcpts) + 1
+        at_data = index == self._count + 1
         agreed = reply.code == _START_INPUT if at_data else 200 <= reply.code < 300
         if not agreed and reply.kind < 4:
             self._violated(f"to {self.stage.upper()}", reply)
@@ -318,7 +323,7 @@ class Exchange:
         self.fail(Fault.PROTOCOL, f"reply out of place, {where}: {reply}"[:300])
 
     def _store(self, index: int, reply: Reply) -> None:
-        recipients = len(self._rcpts)
+        recipients = self._count
         if index < 0:
             # The reply to RSET says nothing about this message, but for its 421.
             if reply.code == _SERVICE_CLOSING:
@@ -335,7 +340,7 @@ class Exchange:
 
     def _go_on(self, index: int, reply: Reply, at_data: bool) -> bytes:
         """What follows from a reply that was in its place."""
-        recipients = len(self._rcpts)
+        recipients = self._count
         if index > recipients + 1:
             self.done = True
         elif at_data and reply.code == _START_INPUT:
