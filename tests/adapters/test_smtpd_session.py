@@ -280,6 +280,17 @@ async def drip(one: Client) -> None:
         await asyncio.sleep(0.01)
 
 
+async def test_a_pipelined_command_that_asks_waits_no_longer_than_others() -> None:
+    config = SubmissionConfig(idle_timeout=0.3)
+    async with house(tls="implicit", config=config) as place, client(place, tls=True) as one:
+        await one.reply()
+        await one.say("EHLO c")
+        one.send(b"AUTH PLAIN AGFsaWNlAHdyb25n\r\nAUTH LOGIN\r\n")
+        assert (await one.reply())[:3] == "535"
+        assert (await one.reply())[:3] == "334"
+        assert await one.reply() == "421 4.4.2 Timed out"
+
+
 async def test_data_has_a_limit_as_a_whole() -> None:
     config = SubmissionConfig(data_timeout=0.1)
     async with house(tls="off", auth="off", config=config) as place, client(place) as one:

@@ -24,11 +24,11 @@ class EntrySession(Session):
 
     _failed_logins = 0
 
-    async def smtp_HELO(self, argument: str) -> None:
+    def smtp_HELO(self, argument: str) -> None:
         if self._hello(argument, extended=False):
             self._idle_command(Reply(250, (self.hostname,)))
 
-    async def smtp_EHLO(self, argument: str) -> None:
+    def smtp_EHLO(self, argument: str) -> None:
         if self._hello(argument, extended=True):
             self._idle_command(Reply(250, (self.hostname, *self._extensions())))
 

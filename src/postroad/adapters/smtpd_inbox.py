@@ -58,19 +58,12 @@ class Inbox:
         self._error = error
         self._wake()
 
-    async def read(self) -> bytes:
-        """All that came, at least one octet; b"" at the end. Raises what `fail` was given."""
-        while True:
-            self.check()
-            if self._chunks or self._ended:
-                return self._take()
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-
-    def _take(self) -> bytes:
+    def take(self) -> bytes | None:
+        """All that came, b"" at the end, None where nothing came yet. Raises what `fail` was given."""
+        if self._error is not None:
+            raise self._error
+        if not self._chunks and not self._ended:
+            return None
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._size = 0
@@ -79,6 +72,12 @@ class Inbox:
             self._transport.resume_reading()
         return data
 
+    def more(self) -> asyncio.Future[None]:
+        """Done once `take` has something to say."""
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
+
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

@@ -6,7 +6,7 @@ wire, so that the answer comes where the client waits for it: after the end mark
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -75,8 +75,11 @@ class Reception:
     def size(self) -> int:
         return self._decoder.size
 
-    async def feed(self, chunk: bytes) -> None:
-        """Take what came; raises FarTooLarge when draining should end too."""
+    def feed(self, chunk: bytes) -> Awaitable[None] | None:
+        """Take what came; raises FarTooLarge when draining should end too.
+
+        What goes to disk is to be awaited before more is fed; what stays in memory needs no wait.
+        """
         self._received += len(chunk)
         piece = self._decoder.feed(chunk)
         if self.refusal is None:
@@ -84,9 +87,10 @@ class Reception:
             if self.refusal is not None:
                 self.discard()
         if self.refusal is None:
-            await self._keep(piece)
-        elif not self.done and self._received > 2 * self._config.max_message_size:
+            return self._keep(piece)
+        if not self.done and self._received > 2 * self._config.max_message_size:
             raise FarTooLarge
+        return None
 
     def finish(self) -> Content | None:
         """The whole content, once `done`; None where `refusal` tells why not."""
@@ -122,14 +126,19 @@ class Reception:
             return replies.BARE_NEWLINE_IN_DATA
         return None
 
-    async def _keep(self, piece: bytes) -> None:
+    def _keep(self, piece: bytes) -> Awaitable[None] | None:
+        if self._spilled is None:
+            self._pieces.append(piece)
+            self._buffered += len(piece)
+            if self._buffered <= self._config.spill_threshold:
+                return None
+        return self._to_disk(piece)
+
+    async def _to_disk(self, piece: bytes) -> None:
         try:
             if self._spilled is not None:
                 await self._spilled.write(piece)
-                return
-            self._pieces.append(piece)
-            self._buffered += len(piece)
-            if self._buffered > self._config.spill_threshold:
+            else:
                 await self._spill()
         except StorageFull:
             self.refusal = replies.STORAGE_FULL

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 from postroad.mail.reply import Reply
@@ -18,12 +17,8 @@ def said(code: int, enhanced: str | None, *lines: str) -> Reply:
     return Reply(code, lines, enhanced)
 
 
-@lru_cache(maxsize=256)
 def encode(reply: Reply) -> bytes:
-    """A reply as octets: every line with code and enhanced code, nothing but printable ASCII in the text.
-
-    Most of what is said has been said before: remembered.
-    """
+    """A reply as octets: every line with code and enhanced code, nothing but printable ASCII in the text."""
     status = f"{reply.enhanced} " if reply.enhanced else ""
     lines = [_clean(line) for line in reply.lines] or [""]
     rows = [f"{reply.code}-{status}{line}\r\n" for line in lines[:-1]]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
@@ -42,7 +43,11 @@ _HTTP: Final = frozenset(
 )
 _NOT_OFFERED: Final = frozenset({"ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"})
 
-Verb = Callable[[Any, str], Awaitable[None]]
+Verb = Callable[[Any, str], Awaitable[None] | None]
+"""Does what its command asks; where that waits for something, the rest is to be awaited."""
+
+# The messages of a session, and all that is told of it, have one and the same peer.
+_peer_of = lru_cache(maxsize=1024)(Peer)
 
 
 class Session(SmtpStream):
@@ -145,14 +150,30 @@ class Session(SmtpStream):
     async def _next_command(self) -> None:
         if self._leaving:
             raise SessionOver("closed", replies.SHUTTING_DOWN)
-        self.deadline.set(self._config.idle_timeout)
         if len(self._unsent) > GROUP_LONGEST:
+            self.deadline.set(self._config.idle_timeout)
             await self.flush()
         try:
-            line = await self.read_line()
+            line = self.pending_line()
+            if line is None:
+                self.deadline.set(self._config.idle_timeout)
+                line = await self.read_line()
         except BadLine as bad:
             self._error(bad.reply)
             return
+        try:
+            unfinished = self._obey(line)
+            if unfinished is not None:
+                # A pipelined command was not waited for, and has its time all the same.
+                self.deadline.set(self._config.idle_timeout)
+                await unfinished
+        except SessionOver:
+            raise
+        except Exception as error:
+            self._report(error)
+            self._error(replies.INTERNAL)
+
+    def _obey(self, line: bytes) -> Awaitable[None] | None:
         verb, argument = self._parse(line)
         method = self.VERBS.get(verb)
         if method is None or argument is None:
@@ -160,7 +181,8 @@ class Session(SmtpStream):
         elif len(line) + 2 > _LINE_LIMITS.get(verb, _COMMAND):
             self._error(replies.LINE_TOO_LONG)
         else:
-            await self._guarded(method, argument)
+            return method(self, argument)
+        return None
 
     def _parse(self, line: bytes) -> tuple[str, str | None]:
         """Upper-case verb and argument; the argument None where the line is not text."""
@@ -173,15 +195,6 @@ class Session(SmtpStream):
         if not argument.isascii() and not argument.isprintable():
             return "", None
         return verb.upper(), argument
-
-    async def _guarded(self, method: Verb, argument: str) -> None:
-        try:
-            await method(self, argument)
-        except SessionOver:
-            raise
-        except Exception as error:
-            self._report(error)
-            self._error(replies.INTERNAL)
 
     def _unknown(self, verb: str, argument: str | None) -> None:
         if argument is None:
@@ -213,19 +226,19 @@ class Session(SmtpStream):
 
     # --- verbs that change nothing ---
 
-    async def smtp_NOOP(self, argument: str) -> None:
+    def smtp_NOOP(self, argument: str) -> None:
         self._idle_command(replies.OK)
 
-    async def smtp_HELP(self, argument: str) -> None:
+    def smtp_HELP(self, argument: str) -> None:
         self._idle_command(replies.HELP)
 
-    async def smtp_VRFY(self, argument: str) -> None:
+    def smtp_VRFY(self, argument: str) -> None:
         self._idle_command(replies.NOT_VERIFIED if argument else replies.VRFY_SYNTAX)
 
     async def smtp_EXPN(self, argument: str) -> None:
         self._error(replies.NOT_OFFERED)
 
-    async def smtp_QUIT(self, argument: str) -> None:
+    def smtp_QUIT(self, argument: str) -> None:
         if argument:
             self._error(replies.NO_ARGUMENT)
             return
@@ -245,7 +258,7 @@ class Session(SmtpStream):
         )
 
     def _peer(self) -> Peer:
-        return Peer(
+        return _peer_of(
             self._address, self._port, self._helo, self._protocol(), self.tls, self._login, self._method
         )
 

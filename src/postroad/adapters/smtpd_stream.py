@@ -126,6 +126,11 @@ class SmtpStream(SMTP):
 
     # --- reading ---
 
+    def pending_line(self) -> bytes | None:
+        """The next line where it has come already, as `read_line` gives it; else None."""
+        newline = self._pending.find(b"\n", self._position)
+        return self._take_line(newline, 0) if newline >= 0 else None
+
     async def read_line(self) -> bytes:
         """The next line without its CRLF; BadLine when it is too long, ends in bare LF or has controls."""
         dropped = 0
@@ -138,6 +143,9 @@ class SmtpStream(SMTP):
                 raise SessionOver("limit", replies.LINE_TOO_LONG)
             self._check_start(rest)
             self._pending, self._position = rest + await self.receive(), 0
+        return self._take_line(newline, dropped)
+
+    def _take_line(self, newline: int, dropped: int) -> bytes:
         line = self._pending[self._position : newline + 1]
         self._position = newline + 1
         if dropped or len(line) > LINE_LONGEST:
@@ -154,8 +162,11 @@ class SmtpStream(SMTP):
         """What comes next, at least one octet, after what we have to say has left."""
         try:
             if self._unsent:
-                await self.flush()
-            chunk = await self._inbox.read()
+                self._write()
+                if self._paused:  # type: ignore[attr-defined]
+                    await self._drained()
+            while (chunk := self._inbox.take()) is None:
+                await self._inbox.more()
         except OSError:
             raise SessionOver("lost") from None
         if not chunk:
@@ -170,7 +181,8 @@ class SmtpStream(SMTP):
 
     def give_back(self, rest: bytes) -> None:
         """Octets to be read next, before anything new."""
-        self._pending, self._position = rest + self.take_pending(), 0
+        if rest:
+            self._pending, self._position = rest + self.take_pending(), 0
 
     def _check_start(self, start: bytes) -> None:
         """A TLS ClientHello where SMTP is spoken: nothing more to say to each other."""
@@ -184,18 +196,25 @@ class SmtpStream(SMTP):
         self._unsent.append(replies.encode(reply))
 
     async def flush(self) -> None:
+        """Send what was said, and wait while the client takes too little of it."""
+        self._write()
+        if self._paused:  # type: ignore[attr-defined]
+            await self._drained()
+
+    def _write(self) -> None:
         data = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
         self._unsent.clear()
         self._inbox.check()
         if self.transport is None or self.transport.is_closing():
             raise SessionOver("lost")
         cast(asyncio.WriteTransport, self.transport).write(data)
-        if self._paused:  # type: ignore[attr-defined]
-            try:
-                await self._drain_helper()  # type: ignore[attr-defined]
-            except OSError:
-                self._inbox.check()
-                raise SessionOver("lost") from None
+
+    async def _drained(self) -> None:
+        try:
+            await self._drain_helper()  # type: ignore[attr-defined]
+        except OSError:
+            self._inbox.check()
+            raise SessionOver("lost") from None
 
     # --- the connection ---
 

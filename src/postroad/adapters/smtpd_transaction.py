@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 from postroad.adapters import smtpd_replies as replies
@@ -35,7 +36,7 @@ class SubmissionSession(EntrySession):
         self._recipients: list[EnvelopeRecipient] = []
         self._asked = 0
 
-    async def smtp_MAIL(self, argument: str) -> None:
+    def smtp_MAIL(self, argument: str) -> None:
         if not self._helo:
             self._error(replies.HELLO_FIRST)
         elif self._mail is not None:
@@ -62,7 +63,7 @@ class SubmissionSession(EntrySession):
         self._mail = mail
         return None
 
-    async def smtp_RCPT(self, argument: str) -> None:
+    def smtp_RCPT(self, argument: str) -> None:
         """Recipients that are refused are counted as recipients, not as errors.
 
         A long list with some bad addresses is usual, and so is a list sent in one
@@ -93,7 +94,7 @@ class SubmissionSession(EntrySession):
         self._recipients.append(recipient)
         self.say(replies.RECIPIENT_OK)
 
-    async def smtp_DATA(self, argument: str) -> None:
+    def smtp_DATA(self, argument: str) -> Awaitable[None] | None:
         if argument:
             self._error(replies.NO_ARGUMENT)
         elif self._mail is None and self._mail_refused:
@@ -104,12 +105,16 @@ class SubmissionSession(EntrySession):
         elif not self._recipients:
             self._error(replies.NO_RECIPIENTS if self._asked else replies.RCPT_FIRST)
         else:
-            self._busy = True
-            try:
-                await self._data(self._mail)
-            finally:
-                self._busy = False
-                self._reset()
+            return self._transact(self._mail)
+        return None
+
+    async def _transact(self, mail: MailArguments) -> None:
+        self._busy = True
+        try:
+            await self._data(mail)
+        finally:
+            self._busy = False
+            self._reset()
 
     async def _data(self, mail: MailArguments) -> None:
         """Receive, decide, answer; where that fails in mid-message only closing keeps us in step."""
@@ -141,8 +146,8 @@ class SubmissionSession(EntrySession):
         """Feed what comes until the end mark: each wait within `idle_timeout`, the whole within the rate."""
         started = self.loop.time()
         rest = self.take_pending()
-        if rest:
-            await reception.feed(rest)
+        if rest and (writing := reception.feed(rest)) is not None:
+            await writing
         while not reception.done:
             allowed = self._config.data_timeout + reception.size / LOWEST_RATE
             left = started + allowed - self.loop.time()
@@ -150,7 +155,9 @@ class SubmissionSession(EntrySession):
             chunk = await self.receive()
             # The disk's time is not the client's.
             self.deadline.clear()
-            await reception.feed(chunk)
+            writing = reception.feed(chunk)
+            if writing is not None:
+                await writing
         self.deadline.clear()
         self.give_back(reception.remainder)
 
@@ -182,7 +189,7 @@ class SubmissionSession(EntrySession):
         self._recipients = []
         self._asked = 0
 
-    async def smtp_RSET(self, argument: str) -> None:
+    def smtp_RSET(self, argument: str) -> None:
         if argument:
             self._error(replies.NO_ARGUMENT)
             return
