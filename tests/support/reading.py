@@ -6,6 +6,7 @@ import asyncio
 import os
 import pty
 import re
+import termios
 from pathlib import Path
 
 from tests.support.peers import run
@@ -33,6 +34,7 @@ async def read_by_mutt(octets: bytes, directory: Path) -> str:
     shown = directory / "shown-by-mutt"
     keys = f"<pipe-message>cat >{shown}<enter><exit>"
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 80))
     try:
         process = await asyncio.create_subprocess_exec(
             require("mutt"),

@@ -32,7 +32,7 @@ async def test_each_of_a_thousand_messages_reaches_postfix_exactly_once() -> Non
         found = Counter(
             match[1]
             for octets in peer.mailbox()
-            if (match := re.search(rb"X-Original-To: (\d+)box@", octets))
+            if (match := re.search(rb"X-Original-To: (\d*box\d*)@", octets))
         )
         assert (len(found), set(found.values())) == (COUNT, {1})
         assert {line["status"] for line in daemon.events("tried")} == {"sent"}
