@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -44,8 +44,7 @@ class Meta(msgspec.Struct, frozen=True):
     file: StagedBody | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """Lengths in octets; `crc` as stored; `start` the octets that the CRC begins with."""
 
     kind: int
@@ -61,8 +60,7 @@ class Header:
         return HEADER_SIZE + self.meta + self.head + self.body
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """A record whose CRC was right. `body` is empty where `file` has it."""
 
     meta: bytes

@@ -20,6 +20,8 @@ def said(code: int, enhanced: str | None, *lines: str) -> Reply:
 def encode(reply: Reply) -> bytes:
     """A reply as octets: every line with code and enhanced code, nothing but printable ASCII in the text."""
     status = f"{reply.enhanced} " if reply.enhanced else ""
+    if len(reply.lines) == 1:
+        return f"{reply.code} {status}{_clean(reply.lines[0])}\r\n".encode("ascii")
     lines = [_clean(line) for line in reply.lines] or [""]
     rows = [f"{reply.code}-{status}{line}\r\n" for line in lines[:-1]]
     rows.append(f"{reply.code} {status}{lines[-1]}\r\n")

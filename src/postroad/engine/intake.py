@@ -131,7 +131,7 @@ class Intake:
                 peer=submission.peer,
                 account=submission.account,
                 sender=str(message.sender) if message.sender else "",
-                recipients=tuple(str(to.address) for to in submission.envelope.recipients),
+                recipients=tuple([str(to.address) for to in submission.envelope.recipients]),
                 size=message.size,
                 message_id=message_id(head) or "",
             )

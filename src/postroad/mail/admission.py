@@ -63,11 +63,18 @@ def _consider_envelope(envelope: Envelope, limits: AdmissionLimits) -> Reply | N
     refused = consider_sender(envelope.sender)
     if refused is not None:
         return refused
-    if not envelope.smtputf8 and not all(a.is_ascii for a in (*addresses, envelope.sender) if a):
-        return Reply(553, ("An internationalised address needs SMTPUTF8",), "5.6.7")
-    return next(filter(None, map(consider_recipient, addresses)), None)
+    if not envelope.smtputf8:
+        for address in (*addresses, envelope.sender or addresses[0]):
+            if not address.is_ascii:
+                return Reply(553, ("An internationalised address needs SMTPUTF8",), "5.6.7")
+    for address in addresses:
+        refused = consider_recipient(address)
+        if refused is not None:
+            return refused
+    return None
 
 
 def _is_bare_ipv4(domain: str) -> bool:
     """No top-level domain is all digits (RFC 3696 2), so "1.2.3.4" is a literal without its brackets."""
-    return _ALL_DIGITS.fullmatch(domain.rpartition(".")[2]) is not None
+    # Nearly every name is told from its last character.
+    return domain[-1:].isdigit() and _ALL_DIGITS.fullmatch(domain.rpartition(".")[2]) is not None
