@@ -54,6 +54,18 @@ def slots(state: Throttle, now: float = NOW, limits: Limits = LIMITS) -> int:
 
 
 class TestWindow:
+    def test_a_success_in_a_full_grown_window_after_a_success_changes_nothing(self) -> None:
+        grown = busy(Throttle(window=LIMITS.connections), LIMITS.connections)
+        assert succeeded(grown, LIMITS) is grown
+        assert answered(grown) is grown
+
+    def test_a_full_grown_window_forgets_its_trouble_at_the_first_success(self) -> None:
+        limits = Limits(connections=5)
+        halved = trouble(busy(Throttle(window=10), 5), limits=limits)
+        assert halved.window == 5
+        after = succeeded(halved, limits)
+        assert (after.window, after.cohort, after.halved) == (5, 0.0, False)
+
     def test_a_new_site_gets_the_initial_window(self) -> None:
         assert room(opened(LIMITS), LIMITS, NOW) == Go(2)
         assert opened(Limits(connections=1)).window == 1

@@ -194,6 +194,14 @@ def test_content_without_such_lines_is_not_even_copied() -> None:
     assert DotStuffer(False).feed(chunk) is chunk
 
 
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [(b"a: b\r\n\r\n", b"c\r\n"), (b"a: b\r\n", b""), (b"a: b\r", b"\n"), (b"", b"c"), (b"", b"c\r")],
+)
+def test_content_that_needs_no_dots_ends_like_any_other(head: bytes, body: bytes) -> None:
+    assert framed(head, body, False) == framed(head, body, True)
+
+
 @given(st.lists(st.text("a.\r\n", max_size=5).map(str.encode), max_size=6))
 def test_chunks_are_stuffed_as_the_whole_would_be(chunks: list[bytes]) -> None:
     stuffer = DotStuffer(True)
