@@ -128,6 +128,8 @@ class SmtpStream(SMTP):
 
     def pending_line(self) -> bytes | None:
         """The next line where it has come already, as `read_line` gives it; else None."""
+        if self._position == len(self._pending):
+            return None
         newline = self._pending.find(b"\n", self._position)
         return self._take_line(newline, 0) if newline >= 0 else None
 
