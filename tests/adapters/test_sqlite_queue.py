@@ -23,7 +23,7 @@ from postroad.mail.message import Lane, Location
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.reply import Reply
 from postroad.ports import Finished, QueueFilter, StorageBroken, StorageFull
-from tests.support.build import HOUR, NOW, deferred, hop, message, queue_id, recipient
+from tests.support.build import HOUR, NOW, change, deferred, delivered, hop, message, queue_id, recipient
 from tests.support.running import running
 
 
@@ -83,6 +83,32 @@ def test_an_index_of_a_later_version_is_left_alone(path: Path) -> None:
         SqliteQueue(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "lacks"),
+    [
+        (
+            "DROP INDEX message_expiry; DROP INDEX message_place; DROP INDEX message_warning;"
+            "ALTER TABLE message DROP COLUMN tracked",
+            "column message.tracked",
+        ),
+        ("DROP INDEX recipient_busy", "index recipient_busy"),
+    ],
+)
+def test_an_index_of_another_make_is_refused_with_the_way_out(path: Path, change: str, lacks: str) -> None:
+    connection = open_writable(path)
+    connection.executescript(change)
+    connection.close()
+    with pytest.raises(StorageBroken, match=rf"{lacks}\).*postroad spool rebuild"):
+        SqliteQueue(path)
+
+
+def test_an_index_that_somebody_added_is_left_alone(path: Path) -> None:
+    connection = open_writable(path)
+    connection.execute("CREATE INDEX ours ON message (account)")
+    connection.close()
+    open_writable(path).close()
+
+
 @pytest.mark.parametrize("octets", [b"no database at all, but long enough to be looked at" * 50])
 def test_what_is_no_index_is_refused(path: Path, octets: bytes) -> None:
     path.write_bytes(octets)
@@ -112,6 +138,29 @@ def test_the_scheduler_only_walks_the_index_of_what_waits(path: Path, name: str)
     assert steps
     assert all("recipient_waiting" in step or "PRIMARY KEY" in step for step in steps)
     assert not any(step.startswith("SCAN recipient") for step in plan)
+
+
+@pytest.mark.parametrize(
+    "name", ["live", "count_messages", "count_states", "track_claimed", "void_claims", "unsettled", "expired"]
+)
+def test_a_start_reads_no_table_from_end_to_end(path: Path, name: str) -> None:
+    connection = open_writable(path)
+    sql = load_queries()[name]
+    numbers = max([int(n) for n in re.findall(r"\?(\d)", sql)], default=sql.count("?"))
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * numbers)]
+    connection.close()
+    scans = [step for step in plan if step.startswith(("SCAN message", "SCAN recipient", "SCAN m", "SCAN r"))]
+    assert all("COVERING INDEX" in step or "recipient_news" in step for step in scans), plan
+
+
+def test_the_recipients_of_a_domain_are_read_from_an_index_page_by_page(path: Path) -> None:
+    connection = open_writable(path)
+    sql = load_queries()["select_at"]
+    values = dict.fromkeys(re.findall(r":(\w+)", sql))
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    connection.close()
+    assert plan[0] == "MERGE (UNION ALL)"
+    assert plan[2] == "SEARCH r USING INDEX recipient_domain (domain=? AND (message,n)>(?,?))"
 
 
 def test_pieces_are_named_and_without_comments() -> None:
@@ -251,6 +300,22 @@ async def test_a_dead_hop_with_many_recipients_is_put_off_in_slices(
         assert await queue.defer_hop(hop(), deferred(), NOW + HOUR, NOW) == 25
         assert await queue.next_due(hop()) == NOW + HOUR
     assert slices == [10, 10, 5]
+
+
+async def test_hops_that_nobody_names_any_more_are_forgotten_at_the_end(path: Path) -> None:
+    queue = SqliteQueue(path)
+    states = (State.WAITING, State.HELD, State.FAILED)
+    rows = [recipient(f"b@{n}.example", n, state=state) for n, state in enumerate(states)]
+    gone = message(2)
+    async with running(queue):
+        await queue.add(message(), rows)
+        active = recipient("b@gone.example", message=gone.id, state=State.ACTIVE)
+        await queue.add(gone, [active])
+        await queue.record([change(active, delivered())])
+    connection = sqlite3.connect(path)
+    names = [name for (name,) in connection.execute("SELECT name FROM hop ORDER BY name")]
+    connection.close()
+    assert names == ["0.example", "1.example", "2.example"]
 
 
 # --- looks from beside ----------------------------------------------------------------

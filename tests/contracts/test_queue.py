@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,6 +198,30 @@ async def test_expired_recipients_are_claimed_of_every_hop(queue: Queue) -> None
     assert [each.hop.name for each in claimed] == ["one.example", "three.example"]
     assert all(row.state is State.ACTIVE for each in claimed for row in each.recipients)
     assert await queue.expired(NOW, 10) == []
+
+
+async def deferred_once(queue: Queue, row: Recipient) -> None:
+    await queue.record([change(row, deferred(), due=LATER)])
+
+
+async def held_once(queue: Queue, row: Recipient) -> None:
+    await queue.record([change(row, state=State.HELD, due=LATER)])
+    await queue.change([change(row, state=State.WAITING, due=LATER)])
+
+
+async def cut_off(queue: Queue, _: Recipient) -> None:
+    await queue.restart(NOW, 60)
+
+
+@pytest.mark.parametrize("waits", [deferred_once, held_once, cut_off])
+async def test_what_was_in_its_first_attempt_expires_and_is_warned_of_once_it_waits(
+    queue: Queue, waits: Callable[[Queue, Recipient], Awaitable[None]]
+) -> None:
+    row = recipient(state=State.ACTIVE, attempts=1)
+    await queue.add(message(expires_at=NOW + 5, warn_at=NOW + 3), [row])
+    await waits(queue, row)
+    assert [each.message.id for each in await queue.delayed(NOW + 3, 10)] == [row.message]
+    assert [each.message.id for each in await queue.expired(NOW + 5, 10)] == [row.message]
 
 
 async def test_a_restart_voids_claims(queue: Queue) -> None:
@@ -495,3 +519,15 @@ async def test_pages_follow_each_other_without_gap_or_repeat(queue: Queue) -> No
         assert all(owner.id == row.message for owner, row in page)
         seen += [(row.message, row.n) for _, row in page]
     assert seen == [(queue_id(number), n) for number in (1, 2, 3) for n in (0, 1)]
+
+
+async def test_pages_of_one_domain_follow_each_other_whatever_the_states(queue: Queue) -> None:
+    states = (State.HELD, State.ACTIVE, State.WAITING, State.FAILED, State.ACTIVE, State.HELD)
+    for number, state in enumerate(states, start=1):
+        owner = message(number)
+        at_one = recipient("a@one.example", 0, message=owner.id, state=state)
+        await queue.add(owner, [at_one, recipient("b@two.example", 1, message=owner.id)])
+    seen: list[tuple[str, int]] = []
+    while page := await queue.select(QueueFilter(domain="one.example"), 2, seen[-1] if seen else None):
+        seen += [(row.message, row.n) for _, row in page]
+    assert seen == [(queue_id(number), 0) for number in (1, 2, 3, 5, 6)]

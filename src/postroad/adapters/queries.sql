@@ -16,6 +16,27 @@ r.first_greylisted, r.hints_used, r.warned, r.last, r.last_attempt_at, r.told, h
 -- fragment: news
 (told = 0 AND (state = 4 OR (state = 3 AND notify & 1)))
 
+-- In an attempt or held. SQLite takes the index of that name only for its very condition.
+-- fragment: busy
+state IN (1, 2) AND state
+
+-- Messages that are not tracked and not over: all of their recipients are in the first attempt,
+-- or one is to be told of.
+-- fragment: untracked
+tracked = 0 AND id IN (
+    SELECT message FROM recipient WHERE state IN (1, 2) AND state = 1
+    UNION SELECT message FROM recipient
+    WHERE told = 0 AND (state = 4 OR (state = 3 AND notify & 1)))
+
+-- What some operator's command is about. A condition that is NULL holds.
+-- fragment: wanted
+(:state IS NULL OR r.state = :state)
+AND (:domain IS NULL OR r.domain = :domain)
+AND (:to_domain IS NULL OR (r.domain = :to_domain AND r.local = :to_local COLLATE NOCASE))
+AND (:sender_domain IS NULL OR (m.sender_domain = :sender_domain AND m.sender_local = :sender_local COLLATE NOCASE))
+AND (:null_sender IS NULL OR m.sender_domain IS NULL)
+AND (:older_than IS NULL OR m.received_at < :older_than)
+
 -- Nobody works on a message: something waits, nothing is in an attempt or to be told.
 -- fragment: at_rest
 EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND state IN (0, 2))
@@ -31,9 +52,12 @@ SELECT id FROM hop WHERE route = ? AND name = ?
 -- name: add_hop
 INSERT INTO hop (route, name) VALUES (?, ?)
 
--- Hops that nobody names any more. At start only: it reads every recipient.
+-- Hops that nobody names any more. Reads every recipient once it has found one of which nobody is
+-- open: at the end, when no message waits for it.
 -- name: forget_hops
-DELETE FROM hop WHERE id NOT IN (SELECT hop FROM recipient)
+DELETE FROM hop
+WHERE NOT EXISTS (SELECT 1 FROM recipient WHERE state = 0 AND recipient.hop = hop.id)
+AND id NOT IN (SELECT hop FROM recipient WHERE state <> 0)
 
 -- One seek a hop and lane into the partial index, however many wait behind it.
 -- name: hops
@@ -55,15 +79,21 @@ SELECT min(first) FROM (
 )
 
 -- name: hop_states
-SELECT h.route, h.name, r.state, count(*), min(r.due) FROM recipient r JOIN hop h ON h.id = r.hop
-WHERE r.state IN {open} GROUP BY r.hop, r.state
+SELECT h.route, h.name, found.state, found.count, found.due FROM (
+    SELECT hop, 0 AS state, count(*) AS count, min(due) AS due FROM recipient WHERE state = 0 GROUP BY hop
+    UNION ALL
+    SELECT hop, state, count(*), NULL FROM recipient WHERE state IN (1, 2) GROUP BY hop, state
+) found JOIN hop h ON h.id = found.hop
 
 
 -- --- messages ---
 
 -- name: add_message
 -- More rows may follow: ", (?, ...)".
-INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: track
+UPDATE message SET tracked = 1 WHERE id = ? AND tracked = 0
 
 -- name: add_recipient
 INSERT INTO recipient (message, n, hop, lane, state, due, attempts, local, domain, notify, orcpt,
@@ -116,9 +146,8 @@ DELETE FROM message WHERE id = ?
 -- name: remove_recipients
 DELETE FROM recipient WHERE message = ?
 
--- Reads every message: for compaction, which is rare and beside the writer.
 -- name: movable
-SELECT {message} FROM message m WHERE m.segment = ? AND {at_rest} ORDER BY m.offset
+SELECT {message} FROM message m WHERE m.tracked = 1 AND m.segment = ? AND {at_rest} ORDER BY m.offset
 
 -- name: move
 UPDATE message AS m SET segment = ?4, offset = ?5, length = ?6
@@ -147,8 +176,8 @@ SELECT * FROM (SELECT message, n, due FROM recipient
 LIMIT ?3
 
 -- name: expired
-SELECT r.message, r.n, r.due FROM message m JOIN recipient r ON r.message = m.id
-WHERE m.expires_at <= ? AND r.state = 0 ORDER BY m.expires_at, r.message, r.n LIMIT ?
+SELECT r.message, r.n, r.due FROM message m CROSS JOIN recipient r ON r.message = m.id
+WHERE m.tracked = 1 AND m.expires_at <= ? AND r.state = 0 ORDER BY m.expires_at, r.message, r.n LIMIT ?
 
 -- name: claim
 UPDATE recipient SET state = 1, attempts = attempts + 1, due = ?3 WHERE message = ?1 AND n = ?2
@@ -165,10 +194,14 @@ UPDATE recipient SET due = ?4, last = ?5 WHERE (message, n) IN (
     SELECT message, n FROM recipient WHERE state = 0 AND hop = ?1 AND lane = ?2 AND due <= ?3
     ORDER BY due LIMIT ?6)
 
+-- name: track_claimed
+UPDATE message SET tracked = 1
+WHERE tracked = 0 AND id IN (SELECT message FROM recipient WHERE {busy} = 1)
+
 -- name: void_claims
 UPDATE recipient SET state = 0, due = min(due, iif(attempts > ?3, ?2, ?1)),
     attempts = attempts - (attempts > ?3)
-WHERE state = 1
+WHERE {busy} = 1
 
 
 -- --- outcomes ---
@@ -194,55 +227,63 @@ WHERE message = ?1 AND n = ?2 AND state IN (0, 2)
 
 -- --- at start, and looks ---
 
--- Reads every message: at start only.
+-- What is over without news was removed by the change that ended it.
 -- name: unsettled
-SELECT {message} FROM message m
-WHERE NOT EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND state IN {open})
-OR EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND {news})
+SELECT {message} FROM message m WHERE m.id IN (SELECT message FROM recipient WHERE {news})
 ORDER BY m.id LIMIT ?
 
 -- name: delayed
-SELECT {message} FROM message m WHERE m.warn_at <= ?
+SELECT {message} FROM message m WHERE m.tracked = 1 AND m.warn_at <= ?
 AND EXISTS (SELECT 1 FROM recipient r WHERE r.message = m.id AND r.state IN {open})
 ORDER BY m.warn_at, m.id LIMIT ?
 
--- Reads every message: after a crash only.
 -- name: places_in
-SELECT segment, offset FROM message WHERE segment IN (SELECT value FROM json_each(?))
+SELECT segment, offset FROM message
+WHERE tracked = 1 AND segment IN (SELECT value FROM json_each(?1))
+UNION ALL SELECT segment, offset FROM message
+WHERE {untracked} AND segment IN (SELECT value FROM json_each(?1))
 
 -- name: live
-SELECT segment, count(*), sum(length) FROM message GROUP BY segment
+SELECT segment, sum(messages), sum(octets) FROM (
+    SELECT segment, count(*) AS messages, sum(length) AS octets FROM message
+    WHERE tracked = 1 GROUP BY segment
+    UNION ALL SELECT segment, 1, length FROM message WHERE {untracked}
+) GROUP BY segment
 
 -- name: count_states
-SELECT state, count(*) FROM recipient WHERE state IN {open} GROUP BY state
+SELECT 0, count(*) FROM recipient WHERE state = 0
+UNION ALL SELECT state, count(*) FROM recipient WHERE state IN (1, 2) GROUP BY state
 
 -- name: count_messages
-SELECT count(*) FROM message
+SELECT (SELECT count(*) FROM message WHERE tracked = 1)
+    + (SELECT count(*) FROM message WHERE {untracked})
 
--- A page of open recipients in id order, after (:message, :n). A condition that is NULL holds.
+-- A page of open recipients in id order, after (:message, :n).
 -- name: select
 SELECT {message}, {recipient} FROM recipient r JOIN message m ON m.id = r.message
 JOIN hop h ON h.id = r.hop
 WHERE (r.message, r.n) > (:message, :n) AND r.state IN {open}
-AND (:state IS NULL OR r.state = :state)
-AND (:domain IS NULL OR r.domain = :domain)
-AND (:to_domain IS NULL OR (r.domain = :to_domain AND r.local = :to_local COLLATE NOCASE))
-AND (:sender_domain IS NULL OR (m.sender_domain = :sender_domain AND m.sender_local = :sender_local COLLATE NOCASE))
-AND (:null_sender IS NULL OR m.sender_domain IS NULL)
-AND (:older_than IS NULL OR m.received_at < :older_than)
+AND {wanted}
 ORDER BY r.message, r.n LIMIT :limit
+
+-- The same among the recipients at :at: those that wait by their index, the few others by theirs.
+-- name: select_at
+SELECT {message}, {recipient} FROM recipient r CROSS JOIN message m ON m.id = r.message
+CROSS JOIN hop h ON h.id = r.hop
+WHERE r.state IN (0, 2) AND r.domain = :at AND (r.message, r.n) > (:message, :n) AND {wanted}
+UNION ALL
+SELECT {message}, {recipient} FROM recipient r CROSS JOIN message m ON m.id = r.message
+CROSS JOIN hop h ON h.id = r.hop
+WHERE r.state IN (1, 2) AND r.state = 1 AND r.domain = :at AND (r.message, r.n) > (:message, :n)
+AND {wanted}
+ORDER BY message, n LIMIT :limit
 
 -- The same among the messages named by :ids, a JSON array of integers.
 -- name: select_ids
 SELECT {message}, {recipient} FROM json_each(:ids) ids CROSS JOIN recipient r ON r.message = ids.value
 JOIN message m ON m.id = r.message JOIN hop h ON h.id = r.hop
 WHERE (r.message, r.n) > (:message, :n) AND r.state IN {open}
-AND (:state IS NULL OR r.state = :state)
-AND (:domain IS NULL OR r.domain = :domain)
-AND (:to_domain IS NULL OR (r.domain = :to_domain AND r.local = :to_local COLLATE NOCASE))
-AND (:sender_domain IS NULL OR (m.sender_domain = :sender_domain AND m.sender_local = :sender_local COLLATE NOCASE))
-AND (:null_sender IS NULL OR m.sender_domain IS NULL)
-AND (:older_than IS NULL OR m.received_at < :older_than)
+AND {wanted}
 ORDER BY r.message, r.n LIMIT :limit
 
 

@@ -27,10 +27,15 @@ CREATE TABLE message (
     length        INTEGER NOT NULL,
     flags         INTEGER NOT NULL,  -- 1 dotted, 2 BODY=8BITMIME, 4 SMTPUTF8
     ret           TEXT,              -- RFC 3461 RET
-    envid         TEXT               -- RFC 3461 ENVID, still encoded
+    envid         TEXT,              -- RFC 3461 ENVID, still encoded
+    tracked       INTEGER NOT NULL   -- 1 from when a recipient first waits or is held
 );
-CREATE INDEX message_expiry ON message (expires_at);
-CREATE INDEX message_warning ON message (warn_at) WHERE warn_at IS NOT NULL;
+
+-- Most messages are delivered at their first attempt: they never enter these. An index ends in the
+-- column of its own condition, for else SQLite looks that up in the table, row by row.
+CREATE INDEX message_expiry ON message (expires_at) WHERE tracked = 1;
+CREATE INDEX message_warning ON message (warn_at) WHERE tracked = 1 AND warn_at IS NOT NULL;
+CREATE INDEX message_place ON message (segment, offset, length, tracked) WHERE tracked = 1;
 
 -- What is scheduled. State: 0 waiting, 1 active, 2 held, 3 delivered, 4 failed, 5 cancelled.
 CREATE TABLE recipient (
@@ -56,4 +61,14 @@ CREATE TABLE recipient (
 
 -- The scheduler asks hop by hop: an order over all hops would let one dead
 -- destination with many recipients stand before everybody else.
-CREATE INDEX recipient_waiting ON recipient (hop, lane, due) WHERE state = 0;
+CREATE INDEX recipient_waiting ON recipient (hop, lane, due, message, n, state) WHERE state = 0;
+
+-- The few that are in an attempt or held, so that nobody reads all rows to find them.
+CREATE INDEX recipient_busy ON recipient (state) WHERE state IN (1, 2);
+
+-- Whose end the sender is to hear of: the condition is that of the fragment news.
+CREATE INDEX recipient_news ON recipient (message)
+WHERE told = 0 AND (state = 4 OR (state = 3 AND notify & 1));
+
+-- For operators. What is in its first attempt never enters it.
+CREATE INDEX recipient_domain ON recipient (domain) WHERE state IN (0, 2);

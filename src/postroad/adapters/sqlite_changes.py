@@ -40,6 +40,8 @@ Move = tuple[Message, Location]
 
 # Hops remembered by their integers; beyond it they are looked up anew.
 MAX_HOPS = 50_000
+# A message with a recipient in one of these may expire, and its sender may be warned.
+IDLE = (State.WAITING, State.HELD)
 # Integers of hops begin at 1.
 NO_HOP = 0
 # After a restart, attempts that were cut off are repeated at once up to this many.
@@ -132,9 +134,8 @@ class Changes:
 
     def restart(self, asked: Sequence[tuple[Instant, float]]) -> Sequence[tuple[int, int, int]]:
         now, wait = asked[0]
+        self._execute(self._sql["track_claimed"])
         voided = self._execute(self._sql["void_claims"], (now, now + wait, ATTEMPTS_AT_ONCE)).rowcount
-        self._execute(self._sql["forget_hops"])
-        self._hops.clear()
         (messages,) = self._execute(self._sql["count_messages"]).fetchone()
         recipients = sum(count for _, count in self._execute(self._sql["count_states"]))
         return [(messages, recipients, voided)] * len(asked)
@@ -176,6 +177,11 @@ class Changes:
     def change(self, records: Sequence[Sequence[Change]]) -> Sequence[list[Finished]]:
         return self._apply(self._sql["change_idle"], records)
 
+    def forget_hops(self) -> None:
+        """When all is done: what is left in the table is what a daemon reads at its start."""
+        self._execute(self._sql["forget_hops"])
+        self._hops.clear()
+
     # --- looks that must see what was just changed ---------------------------------
 
     def next_due(self, hops: Sequence[Hop]) -> Sequence[Instant | None]:
@@ -190,7 +196,10 @@ class Changes:
     # --- pieces --------------------------------------------------------------------
 
     def _insert(self, notices: Sequence[Notice]) -> None:
-        self._insert_rows("add_message", [message_row(message) for message, _ in notices])
+        self._insert_rows(
+            "add_message",
+            [(*message_row(message), any(map(_waits, recipients))) for message, recipients in notices],
+        )
         self._insert_rows(
             "add_recipient",
             [
@@ -262,11 +271,15 @@ class Changes:
     def _apply(self, sql: str, records: Sequence[Sequence[Change]]) -> Sequence[list[Finished]]:
         # By message, so that one which two records finish together is told of once.
         last_record: dict[int, int] = {}
+        idle: set[int] = set()
         for index, changes in enumerate(records):
             for change in changes:
                 row = change_row(change)
                 if self._execute(sql, row).rowcount:
                     last_record[row[0]] = index
+                    if change.state in IDLE:
+                        idle.add(row[0])
+        self._connection.executemany(self._sql["track"], [(number,) for number in idle])
         answers: list[list[Finished]] = [[] for _ in records]
         silent = []
         for number, index in last_record.items():
@@ -299,6 +312,10 @@ class Changes:
 
     def _recipients(self, which: str, number: int) -> tuple[Recipient, ...]:
         return tuple(to_recipient(row) for row in self._execute(self._sql[which], (number,)))
+
+
+def _waits(recipient: Recipient) -> bool:
+    return recipient.state in IDLE
 
 
 def _places(rows: Sequence[Row]) -> str:

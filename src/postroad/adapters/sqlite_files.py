@@ -107,3 +107,27 @@ def _migrate(connection: sqlite3.Connection) -> None:
         raise StorageBroken(f"the index has schema {taken}, this version of Postroad knows {len(steps)}")
     for number, script in enumerate(steps[taken:], start=taken + 1):
         connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+    if missing := _expected(steps) - _shape(connection):
+        kind, *names = min(missing)
+        raise StorageBroken(
+            f"the index is of another make than this version of Postroad"
+            f" (it has no {kind} {'.'.join(names)}); {CURE}"
+        )
+
+
+def _expected(steps: list[str]) -> set[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as model:
+        for script in steps:
+            model.executescript(script)
+        return _shape(model)
+
+
+def _shape(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """("index", name), ("column", table, name): indexes of one's own may be there besides."""
+    return {
+        *connection.execute("SELECT 'index', name FROM sqlite_master WHERE type = 'index'"),
+        *connection.execute(
+            "SELECT 'column', m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c"
+            " WHERE m.type = 'table'"
+        ),
+    }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Collection, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
@@ -37,6 +39,8 @@ class SqliteQueue:
         """Serve until `close`; raises StorageBroken when the index failed."""
         try:
             await self._writer.run()
+            with suppress(sqlite3.Error):
+                await asyncio.to_thread(self._changes.forget_hops)
         finally:
             # The last to leave tidies up, and a reader may not.
             await self._reader.close()

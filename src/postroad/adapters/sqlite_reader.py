@@ -80,7 +80,9 @@ class SqliteReader:
             return []
         message, n = after or ("0" * 12, -1)
         conditions |= {"message": parse_id(message), "n": n, "limit": limit}
-        return [to_pair(row) for row in await self._all("select_ids" if filter.ids else "select", conditions)]
+        conditions["at"] = conditions["domain"] or conditions["to_domain"]
+        name = "select_ids" if filter.ids else "select_at" if conditions["at"] else "select"
+        return [to_pair(row) for row in await self._all(name, conditions)]
 
     async def find(self, id: str) -> Finished | None:
         """As `Queue.find`; None also for what is not an id."""
