@@ -251,6 +251,7 @@ async def test_a_full_disk_refuses_the_message_and_changes_nothing(path: Path) -
             await writer.submit(changes.add, (huge, [recipient(huge)]))
         small = message(2)
         await writer.submit(changes.add, (small, [recipient(small)]))
+    writer.end()
     async with SqliteReader(path) as reader:
         assert (await reader.counts())["messages"] == 1
 
@@ -267,6 +268,7 @@ async def test_another_program_that_holds_the_index_is_a_reason_to_try_later(pat
             await writer.submit(changes.add, (message(), [recipient()]))
         other.close()
         await writer.submit(changes.add, (message(), [recipient()]))
+    writer.end()
 
 
 async def test_a_damaged_index_ends_the_writer(path: Path) -> None:

@@ -137,6 +137,9 @@ class SqliteReader:
     async def _open(self) -> aiosqlite.Connection:
         async with self._opening:
             if self._connection is None:
+                # A connection that fails to open leaves its thread behind for a moment, which then
+                # may find the loop closed. The usual failure is known before.
+                self._path.stat()
                 self._connection = await aiosqlite.connect(
                     f"file:{quote(str(self._path))}?mode=ro",
                     uri=True,
