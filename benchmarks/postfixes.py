@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -177,11 +178,20 @@ class Postfix:
 
     def stop(self) -> None:
         if self._process is not None:
-            # The master ends its own children.
+            self._end_master()
             end(self._process)
         if self._milter:
             self._milter.stop()
         shutil.rmtree(self.top, ignore_errors=True)
+
+    def _end_master(self) -> None:
+        """start-fg is a script before it is the master, which ends its own children."""
+        try:
+            master = int((self.top / "queue" / "pid" / "master.pid").read_text())
+            os.kill(master, signal.SIGTERM)
+        except (OSError, ValueError):
+            return
+        until(lambda: not Path(f"/proc/{master}").exists(), 15, "Postfix ends", 0.05)
 
     def pids(self) -> list[int]:
         own = [self._process.pid] if self._process else []
