@@ -1,7 +1,7 @@
 """Where a 250 is earned: admit, complete, sign, spool, index, and only then say yes.
 
 The order is the promise: the record is synced before the rows are written, the
-rows are committed before the reply (architecture: states S1 to S3).
+rows are committed before the reply (states S1 to S3 in `engine.recovery`).
 """
 
 from __future__ import annotations

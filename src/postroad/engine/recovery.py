@@ -3,6 +3,17 @@
 Claims are void, so that nothing is lost; what was in an attempt may be delivered
 a second time, and is counted as `ambiguous`. Messages that were finished and not
 settled are settled now.
+
+The states of a message on disk, and what a crash in each leaves. Every arrow may be
+repeated, none may be skipped; `tests/crash` kills the process at each.
+
+    state  record          rows  recipients     what it is                     left by a crash here
+    S0     -               -     -              nothing                        -
+    S1     written         -     -              being received                 a torn tail: no record
+    S2     synced          -     -              on disk, not yet ours          a record without rows: no mail
+    S3     synced          yes   some open      queued; the 250 is given here  its claims are void
+    S4     synced          yes   all final      finished, not settled          settled at the next start
+    S5     synced, marked  -     -              settled                        space, until its segment goes
 """
 
 from __future__ import annotations
