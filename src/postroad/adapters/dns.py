@@ -21,6 +21,7 @@ import dns.rcode
 import dns.resolver
 
 from postroad.mail.address import AddressError, normalise_domain
+from postroad.mail.mx import written_address
 from postroad.mail.reply import printable
 from postroad.ports import AddressAnswer, MxAnswer, MxRecord, NoData, NoSuchName, TryLater
 
@@ -69,7 +70,7 @@ class DnsResolver:
 
     async def mx(self, domain: str) -> MxAnswer | Nothing:
         """The records as published; the null MX (RFC 7505) is one whose host is "."."""
-        if literal(domain) is not None:
+        if written_address(domain) is not None:
             return NoData()
         found = await self._find(domain, "MX")
         if not isinstance(found, Records):
@@ -78,7 +79,7 @@ class DnsResolver:
 
     async def addresses(self, host: str) -> AddressAnswer | Nothing:
         """A and AAAA; when only one of the two could be asked, what it brought."""
-        address = literal(host)
+        address = written_address(host)
         if address is not None:
             v4 = isinstance(ip_address(address), IPv4Address)
             return AddressAnswer((address,) if v4 else (), () if v4 else (address,), LONGEST)
@@ -152,17 +153,6 @@ class Cache:
         self._kept[question] = (answer, asyncio.get_running_loop().time() + seconds)
         if len(self._kept) > MAX_CACHED:
             self._kept.popitem(last=False)
-
-
-def literal(name: str) -> str | None:
-    """The IP address that is written as itself or as an address literal (RFC 5321 4.1.3)."""
-    inner = name[1:-1] if name[:1] == "[" and name[-1:] == "]" else name
-    if inner[:5].lower() == "ipv6:":
-        inner = inner[5:]
-    try:
-        return str(ip_address(inner))
-    except ValueError:
-        return None
 
 
 def absolute(name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Message, Recipient
+from postroad.mail.reply import printable
 from postroad.ports import QueueFilter, StorageBroken
 
 EX_NOPERM, EX_UNAVAILABLE = 77, 69
@@ -116,7 +117,3 @@ def recipient_lines(recipient: Recipient) -> Iterator[str]:
         text = f"({printable(recipient.last.text)})"
         yield " " * max(0, _REASON_END + 2 - len(text)) + text
     yield " " * 47 + printable(str(recipient.address))
-
-
-def printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -121,7 +121,7 @@ class Destinations:
         One that has no address is the operator's mistake, which no sender should pay for: the mail waits.
         """
         host, port = relay
-        literal = mx.literal_address(f"[{host}]") or mx.literal_address(host)
+        literal = mx.written_address(host)
         addresses = AddressAnswer((literal,), (), LASTING) if literal else await self._relay_addresses(host)
         if isinstance(addresses, Trouble):
             return replace(addresses, fault=Fault.DNS_TEMPORARY)

@@ -86,11 +86,13 @@ def group(hosts: Iterable[str]) -> str:
 
 def literal_address(domain: str) -> str | None:
     """The address in an RFC 5321 4.1.3 literal "[192.0.2.1]" or "[IPv6:2001:db8::1]"; None: not one."""
-    if not (domain.startswith("[") and domain.endswith("]")):
-        return None
-    inner = domain[1:-1]
-    text = inner[5:] if inner[:5].lower() == "ipv6:" else inner
-    address = _parsed(text)
+    return written_address(domain) if domain.startswith("[") and domain.endswith("]") else None
+
+
+def written_address(name: str) -> str | None:
+    """The address that is written as itself or as a literal: a name that no lookup is needed for."""
+    inner = name[1:-1] if name[:1] == "[" and name[-1:] == "]" else name
+    address = _parsed(inner[5:] if inner[:5].lower() == "ipv6:" else inner)
     return None if address is None else str(address)
 
 
