@@ -31,6 +31,11 @@ class Inbox:
     def __len__(self) -> int:
         return self._size
 
+    @property
+    def awaited(self) -> bool:
+        """Whether the reader waits, and nothing happened yet that it was not told of."""
+        return self._waiter is not None
+
     def check(self) -> None:
         """Raise what `fail` was given, if it was."""
         if self._error is not None:
@@ -46,17 +51,17 @@ class Inbox:
         if self._size > BUFFER and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+        self.wake()
 
     def end(self) -> None:
         """Nothing more will come."""
         self._ended = True
-        self._wake()
+        self.wake()
 
     def fail(self, error: Exception) -> None:
         """The next read, or the one that waits, raises this, whatever is unread."""
         self._error = error
-        self._wake()
+        self.wake()
 
     def take(self) -> bytes | None:
         """All that came, b"" at the end, None where nothing came yet. Raises what `fail` was given."""
@@ -77,7 +82,8 @@ class Inbox:
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let the reader look again."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)

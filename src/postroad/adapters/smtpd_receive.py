@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.config.model import SubmissionConfig
 from postroad.mail.canonical import RelaxedBodyHasher
-from postroad.mail.data import DataDecoder
+from postroad.mail.data import END, DataDecoder
 from postroad.mail.headers import split
 from postroad.mail.message import Content, StagedBody
 from postroad.mail.reply import Reply
 from postroad.ports import BodyFile, StorageFull
 
 EMPTY_LINE = b"\r\n\r\n"
+GATHER: Final = 128 * 1024
+"""Octets that are decoded in one go: clients send in far smaller pieces."""
+PIECES: Final = 64
+"""And pieces, for those of a few octets take far more memory than that."""
 
 
 class FarTooLarge(Exception):
@@ -49,10 +53,15 @@ class Reception:
         self._config = config
         self._stage = stage
         self._decoder = DataDecoder()
+        self._gathered: list[bytes] = []
+        self._gathered_size = 0
+        self._gather = min(GATHER, config.spill_threshold)
+        # The last octets so far, before which the CRLF of the DATA command counts.
+        self._tail = b"\r\n"
         self._pieces: list[bytes] = []
         self._buffered = 0
         self._spilled: _Spilled | None = None
-        self._received = 0
+        self.received = 0
         self.refusal: Reply | None = None
 
     def __enter__(self) -> Self:
@@ -71,26 +80,35 @@ class Reception:
         """What the client sent after the end mark."""
         return self._decoder.remainder
 
-    @property
-    def size(self) -> int:
-        return self._decoder.size
-
     def feed(self, chunk: bytes) -> Awaitable[None] | None:
         """Take what came; raises FarTooLarge when draining should end too.
 
         What goes to disk is to be awaited before more is fed; what stays in memory needs no wait.
         """
-        self._received += len(chunk)
-        piece = self._decoder.feed(chunk)
+        self.received += len(chunk)
+        self._gathered.append(chunk)
+        self._gathered_size += len(chunk)
+        if not self._may_end(chunk) and self._gathered_size < self._gather and len(self._gathered) < PIECES:
+            return None
+        piece = self._decoder.feed(*self._gathered)
+        self._gathered.clear()
+        self._gathered_size = 0
         if self.refusal is None:
             self.refusal = self._objection()
             if self.refusal is not None:
                 self.discard()
         if self.refusal is None:
             return self._keep(piece)
-        if not self.done and self._received > 2 * self._config.max_message_size:
+        if not self.done and self.received > 2 * self._config.max_message_size:
             raise FarTooLarge
         return None
+
+    def _may_end(self, chunk: bytes) -> bool:
+        """Whether an end mark ends in this chunk; what it means is the decoder's to say."""
+        tail = self._tail
+        self._tail = (tail + chunk[-len(END) + 1 :])[-len(END) + 1 :]
+        # From the right and without its first octet the search is the fastest of all.
+        return chunk.rfind(END[1:]) >= 0 or END in tail + chunk[: len(END) - 1]
 
     def finish(self) -> Content | None:
         """The whole content, once `done`; None where `refusal` tells why not."""

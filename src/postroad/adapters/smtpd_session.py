@@ -1,8 +1,14 @@
 """One client of one listener, from connection to close: its commands, its errors, what is told of it.
 
-Replies of a pipelined group leave together: `say` collects, reading flushes. A
-session ends by `SessionOver`, raised where it reads or by the verb that ends it;
-nothing ever cancels its task, so that a message once received gets its decision.
+What a client sends is dealt with where it arrives, in `data_received`, as far as
+that needs no wait: a command more costs no task its turn. What has to wait for
+something (a login, a handshake, a message that becomes durable) is `Work`, which
+the session's task does; what comes meanwhile stays in the inbox.
+
+Replies of a pipelined group leave together: `say` collects them until no complete
+command is left. A session ends by `SessionOver`, raised where it reads or by the
+verb that ends it; nothing ever cancels its task, so that a message once received
+gets its decision.
 The verbs come with the subclasses: who the client is in `smtpd_entry`, its mail in
 `smtpd_transaction`.
 """
@@ -43,8 +49,10 @@ _HTTP: Final = frozenset(
 )
 _NOT_OFFERED: Final = frozenset({"ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"})
 
-Verb = Callable[[Any, str], Awaitable[None] | None]
-"""Does what its command asks; where that waits for something, the rest is to be awaited."""
+Work = Awaitable[None]
+"""What is left to do where it has to wait for something."""
+Verb = Callable[[Any, str], Work | None]
+"""Does what its command asks, or all of it that needs no wait."""
 
 # The messages of a session, and all that is told of it, have one and the same peer.
 _peer_of = lru_cache(maxsize=1024)(Peer)
@@ -81,6 +89,10 @@ class Session(SmtpStream):
         self._busy = False
         self._leaving = False
         self._finished = False
+        # Who takes octets that are no commands (a message), in place of `_obey_all`.
+        self._taker: Callable[[bytes], Work | None] | None = None
+        self._work: Work | None = None
+        self._failure: Exception | None = None
 
     # --- from connection to close ---
 
@@ -127,7 +139,10 @@ class Session(SmtpStream):
         try:
             self._greet()
             while True:
-                await self._next_command()
+                work = await self._next_work()
+                while work is not None:
+                    await self._do(work)
+                    work = self._consume(b"")
         except SessionOver as over:
             how = over.how
             if over.farewell is not None:
@@ -137,6 +152,7 @@ class Session(SmtpStream):
             self.say(replies.OUT_OF_STEP)
         finally:
             self._finished = True
+            self._abandon()
             self.close()
             self._world.events.emit(SessionEnded(self._peer(), how, self._accepted))
             if self.transport is None:
@@ -147,33 +163,93 @@ class Session(SmtpStream):
             self._trusted = f"net:{self._address}"
         self.say(Reply(220, (f"{self.hostname} ESMTP Postroad",)))
 
-    async def _next_command(self) -> None:
-        if self._leaving:
-            raise SessionOver("closed", replies.SHUTTING_DOWN)
-        if len(self._unsent) > GROUP_LONGEST:
-            self.deadline.set(self._config.idle_timeout)
+    async def _next_work(self) -> Work | None:
+        """Wait for the client; what it wants that could not be done at once, None to look again."""
+        if self._unsent:
             await self.flush()
+        self.deadline.set(self._patience())
+        chunk = self._inbox.take()
+        if chunk is None:
+            self._listening = True
+            await self._inbox.more()
+            self._listening = False
+            if self._failure is not None:
+                raise self._failure
+            work, self._work = self._work, None
+            return work
+        if not chunk:
+            raise SessionOver("lost")
+        return self._consume(chunk)
+
+    def _hear(self, chunk: bytes) -> None:
+        """Deal with what came, then and there; wake the task for what is left to do."""
         try:
-            line = self.pending_line()
-            if line is None:
-                self.deadline.set(self._config.idle_timeout)
-                line = await self.read_line()
-        except BadLine as bad:
-            self._error(bad.reply)
-            return
+            self._work = self._consume(chunk)
+            if self._work is None:
+                if self._unsent:
+                    self._write()
+                elif self._taker is None:
+                    # A command in drips does not move the limit.
+                    return
+                if not self._paused:  # type: ignore[attr-defined]
+                    self.deadline.set(self._patience())
+                    return
+        except Exception as error:
+            self._failure = error
+        self._inbox.wake()
+
+    def _consume(self, chunk: bytes) -> Work | None:
+        """Deal with these octets and all before them, up to the first thing that has to wait."""
+        if self._taker is not None:
+            return self._taker(chunk)
+        if chunk:
+            self.put(chunk)
+        return self._obey_all()
+
+    def _obey_all(self) -> Work | None:
+        while True:
+            if self._leaving:
+                raise SessionOver("closed", replies.SHUTTING_DOWN)
+            if len(self._unsent) > GROUP_LONGEST:
+                return self.flush()
+            try:
+                line = self.pending_line()
+                if line is None:
+                    return None
+                work = self._obey(line)
+            except BadLine as bad:
+                self._error(bad.reply)
+                continue
+            except SessionOver:
+                raise
+            except Exception as error:
+                self._report(error)
+                self._error(replies.INTERNAL)
+                continue
+            if work is not None:
+                return work
+            if self._taker is not None:
+                return self._taker(self.take_pending())
+
+    async def _do(self, work: Work) -> None:
+        # A pipelined command was not waited for, and has its time all the same.
+        self.deadline.set(self._config.idle_timeout)
         try:
-            unfinished = self._obey(line)
-            if unfinished is not None:
-                # A pipelined command was not waited for, and has its time all the same.
-                self.deadline.set(self._config.idle_timeout)
-                await unfinished
+            await work
         except SessionOver:
             raise
         except Exception as error:
             self._report(error)
             self._error(replies.INTERNAL)
 
-    def _obey(self, line: bytes) -> Awaitable[None] | None:
+    def _patience(self) -> float:
+        """Seconds that the client may take for what it sends next."""
+        return self._config.idle_timeout
+
+    def _abandon(self) -> None:
+        """The session ended: nothing is kept of a message that did not come whole."""
+
+    def _obey(self, line: bytes) -> Work | None:
         verb, argument = self._parse(line)
         method = self.VERBS.get(verb)
         if method is None or argument is None:

@@ -121,35 +121,41 @@ class SmtpStream(SMTP):
         self.tls: str | None = None
         self._pending = b""
         self._position = 0
+        self._dropped = 0
+        self._listening = False
         self._unsent: list[bytes] = []
         self._linger: asyncio.TimerHandle | None = None
 
     # --- reading ---
 
     def pending_line(self) -> bytes | None:
-        """The next line where it has come already, as `read_line` gives it; else None."""
-        if self._position == len(self._pending):
-            return None
+        """The next line without its CRLF, None while none is complete.
+
+        BadLine when it is too long, ends in bare LF or has controls.
+        """
         newline = self._pending.find(b"\n", self._position)
-        return self._take_line(newline, 0) if newline >= 0 else None
+        if newline >= 0:
+            return self._take_line(newline)
+        if self._position < len(self._pending):
+            self._keep_rest()
+        return None
 
     async def read_line(self) -> bytes:
-        """The next line without its CRLF; BadLine when it is too long, ends in bare LF or has controls."""
-        dropped = 0
-        while (newline := self._pending.find(b"\n", self._position)) < 0:
-            rest = self._pending[self._position :]
-            if dropped or len(rest) >= LINE_LONGEST:
-                dropped += len(rest)
-                rest = b""
-            if dropped > JUNK_LONGEST:
-                raise SessionOver("limit", replies.LINE_TOO_LONG)
-            self._check_start(rest)
-            self._pending, self._position = rest + await self.receive(), 0
-        return self._take_line(newline, dropped)
+        """The next line as `pending_line` gives it, once it came."""
+        while (line := self.pending_line()) is None:
+            self.put(await self.receive())
+        return line
 
-    def _take_line(self, newline: int, dropped: int) -> bytes:
+    def put(self, chunk: bytes) -> None:
+        """Octets that came, behind those that are no line's yet."""
+        rest = len(self._pending) - self._position
+        self._pending = self._pending[self._position :] + chunk if rest else chunk
+        self._position = 0
+
+    def _take_line(self, newline: int) -> bytes:
         line = self._pending[self._position : newline + 1]
         self._position = newline + 1
+        dropped, self._dropped = self._dropped, 0
         if dropped or len(line) > LINE_LONGEST:
             raise BadLine(replies.LINE_TOO_LONG)
         if not line.endswith(b"\r\n"):
@@ -159,6 +165,17 @@ class SmtpStream(SMTP):
             self._check_start(line)
             raise BadLine(replies.CONTROLS)
         return line
+
+    def _keep_rest(self) -> None:
+        """A line without its end: of one that is too long only the length is kept."""
+        rest = self._pending[self._position :]
+        if self._dropped or len(rest) >= LINE_LONGEST:
+            self._dropped += len(rest)
+            rest = b""
+        self._pending, self._position = rest, 0
+        if self._dropped > JUNK_LONGEST:
+            raise SessionOver("limit", replies.LINE_TOO_LONG)
+        self._check_start(rest)
 
     async def receive(self) -> bytes:
         """What comes next, at least one octet, after what we have to say has left."""
@@ -273,7 +290,14 @@ class SmtpStream(SMTP):
         return self.tls is None
 
     def data_received(self, data: bytes) -> None:
-        self._inbox.feed(data)
+        if self._listening and self._inbox.awaited:
+            self._hear(data)
+        else:
+            self._inbox.feed(data)
+
+    def _hear(self, chunk: bytes) -> None:
+        """What comes while the session waits for nothing but that; see `Session`."""
+        raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._inbox.attach(cast(asyncio.ReadTransport, transport))

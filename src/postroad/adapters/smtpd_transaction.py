@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import Final
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_context import Registry, Surroundings
 from postroad.adapters.smtpd_entry import EntrySession
 from postroad.adapters.smtpd_receive import FarTooLarge, Reception
+from postroad.adapters.smtpd_session import Work
 from postroad.adapters.smtpd_stream import SessionOver
 from postroad.config.model import Listener
 from postroad.mail.esmtp import EsmtpError, MailArguments, parse_mail, parse_rcpt
@@ -35,6 +35,8 @@ class SubmissionSession(EntrySession):
         self._mail_refused = False
         self._recipients: list[EnvelopeRecipient] = []
         self._asked = 0
+        self._reception: Reception | None = None
+        self._began = 0.0
 
     def smtp_MAIL(self, argument: str) -> None:
         if not self._helo:
@@ -94,7 +96,7 @@ class SubmissionSession(EntrySession):
         self._recipients.append(recipient)
         self.say(replies.RECIPIENT_OK)
 
-    def smtp_DATA(self, argument: str) -> Awaitable[None] | None:
+    def smtp_DATA(self, argument: str) -> None:
         if argument:
             self._error(replies.NO_ARGUMENT)
         elif self._mail is None and self._mail_refused:
@@ -105,61 +107,68 @@ class SubmissionSession(EntrySession):
         elif not self._recipients:
             self._error(replies.NO_RECIPIENTS if self._asked else replies.RCPT_FIRST)
         else:
-            return self._transact(self._mail)
-        return None
+            self._open_data(self._mail)
 
-    async def _transact(self, mail: MailArguments) -> None:
+    def _open_data(self, mail: MailArguments) -> None:
         self._busy = True
-        try:
-            await self._data(mail)
-        finally:
-            self._busy = False
-            self._reset()
-
-    async def _data(self, mail: MailArguments) -> None:
-        """Receive, decide, answer; where that fails in mid-message only closing keeps us in step."""
+        reception = self._reception = Reception(self._config, self._stage)
+        self._began = self.loop.time()
+        self._taker = lambda chunk: self._take(mail, reception, chunk)
         self.say(replies.GO_AHEAD)
-        reception = Reception(self._config, self._stage)
+
+    def _take(self, mail: MailArguments, reception: Reception, chunk: bytes) -> Work | None:
+        """More of the message. In mid-message only closing keeps us in step with the client."""
         try:
-            with reception:
-                await self._receive(reception)
-                content = reception.finish()
+            writing = reception.feed(chunk) if chunk else None
         except FarTooLarge:
             self._refused("data", replies.TOO_LARGE)
             raise SessionOver("limit", replies.FAR_TOO_LARGE) from None
-        except SessionOver:
-            raise
         except Exception as error:
             self._report(error)
-            if not reception.done:
-                raise SessionOver("error", replies.OUT_OF_STEP) from error
-            self.say(replies.INTERNAL)
-            return
-        if content is None:
-            assert reception.refusal is not None
-            self._refused("data", reception.refusal)
-            self._error(reception.refusal)
-            return
-        await self._hand_over(mail, content, reception)
+            raise SessionOver("error", replies.OUT_OF_STEP) from error
+        if writing is not None:
+            return self._store(writing)
+        return self._conclude(mail, reception) if reception.done else None
 
-    async def _receive(self, reception: Reception) -> None:
-        """Feed what comes until the end mark: each wait within `idle_timeout`, the whole within the rate."""
-        started = self.loop.time()
-        rest = self.take_pending()
-        if rest and (writing := reception.feed(rest)) is not None:
-            await writing
-        while not reception.done:
-            allowed = self._config.data_timeout + reception.size / LOWEST_RATE
-            left = started + allowed - self.loop.time()
-            self.deadline.set(max(0.0, min(self._config.idle_timeout, left)))
-            chunk = await self.receive()
-            # The disk's time is not the client's.
-            self.deadline.clear()
-            writing = reception.feed(chunk)
-            if writing is not None:
-                await writing
+    async def _store(self, writing: Work) -> None:
+        # The disk's time is not the client's.
         self.deadline.clear()
+        try:
+            await writing
+        except Exception as error:
+            self._report(error)
+            raise SessionOver("error", replies.OUT_OF_STEP) from error
+
+    def _patience(self) -> float:
+        """Each wait within `idle_timeout`, a whole message within the rate."""
+        if self._reception is None:
+            return self._config.idle_timeout
+        allowed = self._config.data_timeout + self._reception.received / LOWEST_RATE
+        return max(0.0, min(self._config.idle_timeout, self._began + allowed - self.loop.time()))
+
+    async def _conclude(self, mail: MailArguments, reception: Reception) -> None:
+        """The message is here: decide, and answer."""
+        self.deadline.clear()
+        self._taker = None
         self.give_back(reception.remainder)
+        try:
+            with reception:
+                content = reception.finish()
+            if content is not None:
+                await self._hand_over(mail, content, reception)
+            else:
+                assert reception.refusal is not None
+                self._refused("data", reception.refusal)
+                self._error(reception.refusal)
+        finally:
+            self._reception = None
+            self._busy = False
+            self._reset()
+
+    def _abandon(self) -> None:
+        if self._reception is not None:
+            self._reception.discard()
+            self._reception = None
 
     async def _hand_over(self, mail: MailArguments, content: Content, reception: Reception) -> None:
         account = self._account()

@@ -19,6 +19,8 @@ import re
 END = b"\r\n.\r\n"
 _DOT = b"\r\n."
 _STUFFED_AFTER_LF = re.compile(rb"(?<!\r)\n\.\.")
+_BARE_CR = re.compile(rb"\r(?!\n)")
+_NOT_LINE_ENDS = bytes(octet for octet in range(256) if octet not in b"\r\n")
 LONG_LINE = 998
 """RFC 5322 2.1.1: octets of a line without its CRLF; lines up to here are not measured."""
 
@@ -60,11 +62,11 @@ class DataDecoder:
         self._virtual = 2
         self._line = 0
 
-    def feed(self, chunk: bytes) -> bytes:
+    def feed(self, *chunks: bytes) -> bytes:
         """The decoded octets that are certain now, perhaps none; after `done` nothing may be fed."""
         if self.done:
             raise ValueError("fed after the end of data")
-        raw = self._held + chunk
+        raw = b"".join((self._held, *chunks))
         # From the right: on text without a match this search is twice as fast. A lone
         # one is nearly always the end itself.
         last = raw.rfind(_DOT)
@@ -89,9 +91,11 @@ class DataDecoder:
         return self._note(piece) if piece else piece
 
     def _canonical(self, piece: bytes) -> bytes:
-        lines = piece.count(b"\r\n")
-        if piece.count(b"\n") == lines and piece.count(b"\r") == lines:
-            return piece
+        # Every CR has its LF, and there are no others: faster than counting both, and CRLF.
+        if not _BARE_CR.search(piece):
+            ends = piece.translate(None, _NOT_LINE_ENDS)
+            if ends == b"\r\n" * (len(ends) // 2):
+                return piece
         # What is held back begins at a line end, so that a LF that begins a piece is a bare one.
         self.bare_newline = True
         if b"\n.." in piece:
