@@ -22,6 +22,7 @@ from postroad.config.model import (
     SubmissionConfig,
     TlsConfig,
 )
+from postroad.mail.account import AccountPolicy
 from postroad.mail.backoff import RetryPolicy
 from postroad.mail.routing import TlsWish
 from postroad.mail.throttle import Limits
@@ -650,13 +651,15 @@ def test_the_shipped_file_shows_every_key_there_is(directory: Path) -> None:
     table = ""
     for line in text.splitlines():
         if line.startswith("["):
-            table = line.strip("[]")
+            table = line.strip("[]").partition(".")[0]
         elif found := re.match(r"([a-z_]+) = ", line):
             shown.setdefault(table, set()).add(found[1])
     limits = set(keys(directory).repeated["route"]) & set(known.tables["delivery"])
     expected = {name: set(readers) for name, readers in known.tables.items()}
     expected |= {name: set(readers) for name, readers in known.repeated.items()}
     expected["route"] -= limits
+    # The keys of one account are those of all, which are shown there.
+    assert shown.pop("account") <= set(known.named["account"]) == expected["account_defaults"]
     assert shown == {"": set(known.top), **expected}
 
 
@@ -668,6 +671,7 @@ def test_every_field_of_the_configuration_has_its_key(directory: Path) -> None:
         "dns": DnsConfig.__slots__,
         "retry": RetryPolicy.__slots__,
         "log": LogConfig.__slots__,
+        "account_defaults": AccountPolicy.__slots__,
         "delivery": {*DeliveryConfig.__slots__, *Limits.__slots__, "connections_per_site"}
         - {"limits", "connections"},
     }

@@ -159,6 +159,7 @@ def _limits(config: Config, report: Report) -> None:
     paths: tuple[KeyPath, ...] = (("submission", "max_header_size"), ("submission", "max_message_size"))
     if report.sound(*paths) and submission.max_header_size > submission.max_message_size:
         report.add(paths[0], "is more than submission.max_message_size")
+    _account_limits(config, report)
     owners: list[tuple[KeyPath, float, float]] = [
         (("delivery",), config.delivery.limits.pause_first, config.delivery.limits.pause_longest)
     ]
@@ -169,6 +170,20 @@ def _limits(config: Config, report: Report) -> None:
     for owner, first, longest in owners:
         if report.sound(("delivery",), owner) and first > longest:
             report.add((*owner, "pause_first"), "is longer than pause_longest")
+
+
+def _account_limits(config: Config, report: Report) -> None:
+    """A larger limit would do nothing."""
+    for key in ("max_message_size", "max_recipients"):
+        most = getattr(config.submission, key)
+        default = getattr(config.accounts.defaults, key)
+        values: dict[KeyPath, int | None] = {("account_defaults", key): default}
+        for name, policy in config.accounts.tables.items():
+            value = getattr(policy, key)
+            values["account", name, key] = None if value == default else value
+        for path, value in values.items():
+            if value is not None and value > most and report.sound(path, ("submission", key)):
+                report.add(path, f"is more than submission.{key}")
 
 
 def _routes(routes: tuple[Route, ...], report: Report) -> None:

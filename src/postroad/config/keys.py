@@ -12,6 +12,7 @@ from pathlib import Path
 
 from postroad.config import files, values
 from postroad.config.values import Reader, choice, duration, flag, listed, number, size
+from postroad.mail.idempotency import MARKS
 from postroad.mail.routing import TlsWish
 
 Readers = Mapping[str, Reader]
@@ -19,6 +20,7 @@ Readers = Mapping[str, Reader]
 OPEN_RELAY_KEY = "i_know_this_is_an_open_relay"
 
 _COUNT = number(1, 1_000_000)
+_MANY = number(1, values.MOST)
 _PORT = number(1, 65535)
 
 # The limits of a site, by the key that sets them: in [delivery] for all, in [[route]] for one.
@@ -44,13 +46,31 @@ LIMITS: Readers = {
 }
 
 
+# What an account may do: in [account_defaults] for all, in [account."NAME"] for one.
+ACCOUNT: Readers = {
+    "enabled": flag,
+    "allowed_senders": listed(values.sender_pattern, empty=True),
+    "allowed_from": listed(values.sender_pattern, empty=True),
+    "max_messages_per_hour": _MANY,
+    "max_messages_per_day": _MANY,
+    "max_recipients_per_hour": _MANY,
+    "max_recipients_per_day": _MANY,
+    "max_rate": values.rate,
+    "max_message_size": size,
+    "max_recipients": _COUNT,
+    "lane": values.lane,
+    "idempotency": listed(choice(*MARKS), empty=True),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The readers of every table; `repeated` tables are written [[name]], the others [name]."""
+    """The readers of every table: [name], `repeated` ones [[name]], `named` ones [name."NAME"]."""
 
     top: Readers
     tables: Mapping[str, Readers]
     repeated: Mapping[str, Readers]
+    named: Mapping[str, Readers]
 
     def owner(self, key: str) -> str | None:
         """How the table is written that knows this key; None: no table does."""
@@ -93,6 +113,7 @@ def keys(base: Path) -> Keys:
                 "warn_after": duration,
                 "dsn_expire_after": duration,
             },
+            "account_defaults": ACCOUNT,
             "log": {
                 "format": choice("console", "json", "postfix"),
                 "level": choice("debug", "info", "warning", "error"),
@@ -119,6 +140,7 @@ def keys(base: Path) -> Keys:
                 "key": files.file_in(base),
             },
         },
+        named={"account": ACCOUNT},
     )
 
 
@@ -138,5 +160,6 @@ def _submission(base: Path) -> Readers:
         "idle_timeout": duration,
         "data_timeout": duration,
         "spill_threshold": size,
+        "idempotency_window": duration,
         OPEN_RELAY_KEY: flag,
     }

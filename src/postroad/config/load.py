@@ -17,6 +17,7 @@ from postroad.config.keys import LIMIT_FIELDS, OPEN_RELAY_KEY, Keys, Readers, ke
 from postroad.config.locate import key_lines
 from postroad.config.problems import WHOLE_FILE, BadValue, ConfigError, KeyPath, Problem, Report, shown
 from postroad.config.values import did_you_mean
+from postroad.mail.account import AccountPolicies, AccountPolicy
 from postroad.mail.backoff import RetryPolicy
 from postroad.mail.routing import Route, TlsWish
 from postroad.mail.throttle import Limits
@@ -32,6 +33,7 @@ class Tables:
     top: dict[str, Any] = field(default_factory=dict)
     single: dict[str, dict[str, Any]] = field(default_factory=dict)
     repeated: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    named: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
 
 def load(path: Path | str) -> model.Config:
@@ -112,9 +114,11 @@ def _document(file: str, text: str) -> dict[str, Any]:
 
 
 def _read(document: Mapping[str, Any], known: Keys, report: Report) -> Tables:
-    names = (*known.top, *known.tables, *known.repeated)
+    names = (*known.top, *known.tables, *known.repeated, *known.named)
     tables = Tables(
-        single={name: {} for name in known.tables}, repeated={name: [] for name in known.repeated}
+        single={name: {} for name in known.tables},
+        repeated={name: [] for name in known.repeated},
+        named={name: {} for name in known.named},
     )
     for name, value in document.items():
         if name in known.top:
@@ -126,6 +130,8 @@ def _read(document: Mapping[str, Any], known: Keys, report: Report) -> Tables:
                 report.add((name,), f"expected one table written [{name}], got {shown(value)}")
         elif name in known.repeated:
             tables.repeated[name] = _entries(value, name, known, report)
+        elif name in known.named:
+            tables.named[name] = _named(value, name, known, report)
         else:
             report.add((name,), _unknown(name, names, (), known))
     return tables
@@ -136,6 +142,30 @@ def _entries(value: object, name: str, known: Keys, report: Report) -> list[dict
         report.add((name,), f"expected tables written [[{name}]], got {shown(value)}")
         return []
     return [_keys(entry, (name, n), known.repeated[name], known, report) for n, entry in enumerate(value)]
+
+
+def _named(value: object, name: str, known: Keys, report: Report) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, dict):
+        report.add((name,), f'expected tables written [{name}."NAME"], got {shown(value)}')
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for key, table in value.items():
+        path: KeyPath = (name, key)
+        if not isinstance(table, dict):
+            hint = (
+                f'; [{name}_defaults] is for all, [{name}."NAME"] for one' if key in known.named[name] else ""
+            )
+            report.add(path, f'expected a table written [{name}."{key}"], got {shown(table)}{hint}')
+            continue
+        try:
+            means = values.account_pattern(key)
+        except BadValue as bad:
+            report.add(path, str(bad))
+            continue
+        if means in found:
+            report.add(path, "is there twice, in another spelling")
+        found[means] = _keys(table, path, known.named[name], known, report)
+    return found
 
 
 def _keys(
@@ -184,6 +214,7 @@ def _config(path: Path, tables: Tables, report: Report) -> model.Config:
         routes=tuple(_route(entry, n, delivery) for n, entry in enumerate(tables.repeated["route"], 1)),
         retry=RetryPolicy(**single["retry"]),
         dkim=_dkim(tables.repeated["dkim"], report),
+        accounts=_accounts(single["account_defaults"], tables.named["account"]),
         log=model.LogConfig(**single["log"]),
     )
 
@@ -228,6 +259,13 @@ def _route(entry: Mapping[str, Any], n: int, delivery: model.DeliveryConfig) -> 
         host, port = entry["relay"]
         given["relay"] = (host, port or delivery.port)
     return Route(name=entry.get("name", f"relay-{n}"), limits=_limits(entry, delivery.limits), **given)
+
+
+def _accounts(defaults: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> AccountPolicies:
+    return AccountPolicies(
+        AccountPolicy(**defaults),
+        {name: AccountPolicy(**{**defaults, **entry}) for name, entry in tables.items()},
+    )
 
 
 def _dkim(entries: Sequence[Mapping[str, Any]], report: Report) -> tuple[model.DkimKey, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
+from postroad.mail.account import AccountPolicies
 from postroad.mail.backoff import RetryPolicy
 from postroad.mail.routing import Route
 from postroad.mail.throttle import Limits
@@ -54,6 +55,7 @@ class SubmissionConfig:
     idle_timeout: float = 300.0
     data_timeout: float = 600.0
     spill_threshold: int = 1 * MIB
+    idempotency_window: float = 172_800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class Config:
     routes: tuple[Route, ...] = ()
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     dkim: tuple[DkimKey, ...] = ()
+    accounts: AccountPolicies = field(default_factory=AccountPolicies)
     log: LogConfig = field(default_factory=LogConfig)
 
     @property

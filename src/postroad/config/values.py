@@ -13,6 +13,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from postroad.config.problems import BadValue, KeyPath, shown
+from postroad.mail.account import Rate
+from postroad.mail.message import Lane
 from postroad.mail.printable import printable
 
 Reader = Callable[[object], Any]
@@ -36,9 +38,12 @@ _OCTETS = {
 }
 _SIZE = re.compile(r"([0-9]{1,12}) ?([A-Za-z]+)")
 LARGEST = 1 << 40
+MOST = 1_000_000_000
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SELECTOR_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_RATE = re.compile(r"([0-9]{1,9})/(.+)")
+_LOCAL = re.compile(r"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|[^\x00-\x7f]){1,64}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?")
 
 
@@ -233,6 +238,56 @@ def pattern(value: object) -> str:
         raise BadValue(
             f'expected a pattern such as "example.net", "*.example.org" or "*", got {shown(value)}'
         ) from None
+
+
+def sender_pattern(value: object) -> str:
+    """As whom an account may send (`mail.senders`): addresses, domains, wildcards, {account}."""
+    word = text(value)
+    if word in ("*", "{account}"):
+        return word
+    local, at, name = word.rpartition("@")
+    prefix = "*." if name.startswith("*.") else ""
+    try:
+        if at and (not _LOCAL.fullmatch(local) or " " in local):
+            raise BadValue("no local part")
+        return f"{local}{at}{prefix}{domain(name.removeprefix(prefix))}"
+    except BadValue:
+        raise BadValue(
+            'expected "anna@example.com", "example.com", "*.example.com", "*@example.com", '
+            f'"{{account}}@example.com" or "*", got {shown(value)}'
+        ) from None
+
+
+def account_pattern(value: object) -> str:
+    """The name of an account, "net:ADDRESS", "net:NETWORK", "uid:NUMBER", or a pattern with "*"."""
+    word = text(value)
+    if len(word) > 255 or " " in word:
+        raise BadValue(f"expected the name of an account, got {shown(value)}")
+    if word.startswith("net:") and "*" not in word:
+        try:
+            found = network(word.removeprefix("net:"))
+        except BadValue as bad:
+            raise BadValue(f'after "net:": {bad}') from None
+        return f"net:{found}" if "/" in word else f"net:{found.network_address}"
+    if word.startswith("uid:") and not re.fullmatch(r"[0-9]{1,10}|\*", word.removeprefix("uid:")):
+        raise BadValue(f'expected "uid:" and a number, or "uid:*", got {shown(value)}')
+    return word
+
+
+def rate(value: object) -> Rate:
+    """A number for a time: "60/1m", "10/1s"; the time may be a bare unit, "60/m"."""
+    found = _RATE.fullmatch(value) if isinstance(value, str) else None
+    try:
+        if found is None or not 0 < int(found[1]) <= MOST:
+            raise BadValue("no number")
+        time = found[2]
+        return Rate(int(found[1]), duration(f"1{time}" if time in _SECONDS else time))
+    except BadValue:
+        raise BadValue(f'expected a rate such as "60/1m" or "10/1s", got {shown(value)}') from None
+
+
+def lane(value: object) -> Lane:
+    return Lane[choice(*(each.name.lower() for each in Lane))(value).upper()]
 
 
 def selector(value: object) -> str:

@@ -1,0 +1,111 @@
+"""Who may send what: the policy of an account, and which policy an account has.
+
+An account is a login ("anna"), a client of a trusted network ("net:192.0.2.7") or a
+local user ("uid:1000"). One table of the configuration applies to it: the one of its
+very name, else the first whose pattern matches, else the defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+
+from postroad.mail.message import Lane, Seconds
+
+NETWORK = "net:"
+USER = "uid:"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` messages in any `seconds`, as a bucket that holds `count` and fills evenly."""
+
+    count: int
+    seconds: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPolicy:
+    """What an account may do. None: no limit beside those that hold for all.
+
+    `allowed_senders` are the patterns of `mail.senders` that MAIL FROM must match,
+    `allowed_from` those for every address in From (None: the same). Hours and days
+    are those of the clock in UTC. `lane` None: what the client asks for, else normal;
+    a client may ask for less than the account's, not for more. `idempotency`: what
+    tells that a submission was made before (`mail.idempotency`).
+    """
+
+    enabled: bool = True
+    allowed_senders: tuple[str, ...] = ("*",)
+    allowed_from: tuple[str, ...] | None = None
+    max_messages_per_hour: int | None = None
+    max_messages_per_day: int | None = None
+    max_recipients_per_hour: int | None = None
+    max_recipients_per_day: int | None = None
+    max_rate: Rate | None = None
+    max_message_size: int | None = None
+    max_recipients: int | None = None
+    lane: Lane | None = None
+    idempotency: tuple[str, ...] = ("header", "envid")
+
+
+FREE = AccountPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPolicies:
+    """The policies by the name or pattern of their table, in the order of the file."""
+
+    defaults: AccountPolicy = FREE
+    tables: dict[str, AccountPolicy] = field(default_factory=dict)
+
+    def of(self, account: str) -> tuple[str | None, AccountPolicy]:
+        """The name of the table that applies, None for the defaults, and its policy."""
+        exact = self.tables.get(account)
+        if exact is not None:
+            return account, exact
+        for name, policy in self.tables.items():
+            if names(name, account):
+                return name, policy
+        return None, self.defaults
+
+
+def names(pattern: str, account: str) -> bool:
+    """Whether the name of a table means this account.
+
+    "*" stands for any characters; "net:10.0.0.0/8" for all clients in that network.
+    """
+    if pattern.startswith(NETWORK) and "/" in pattern:
+        if not account.startswith(NETWORK):
+            return False
+        try:
+            network = ip_network(pattern.removeprefix(NETWORK))
+            return ip_address(account.removeprefix(NETWORK)) in network
+        except ValueError:
+            return False
+    return matches(pattern, account)
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether the text is the pattern, in which "*" stands for any characters, also none."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return pattern == text
+    *middle, last = rest
+    if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
+        return False
+    place, end = len(first), len(text) - len(last)
+    for piece in middle:
+        # The leftmost place for each piece leaves the most room for the next.
+        found = text.find(piece, place, end)
+        if found < 0:
+            return False
+        place = found + len(piece)
+    return True
+
+
+def lane_of(policy: AccountPolicy, asked: Lane) -> Lane:
+    """The lane of a message: `asked` NORMAL is what a client has that asks for nothing."""
+    if policy.lane is None:
+        return asked
+    return policy.lane if asked is Lane.NORMAL else max(asked, policy.lane)
