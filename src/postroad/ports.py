@@ -264,8 +264,9 @@ class Queue(Protocol):
         """Messages that are finished or have news, left behind by a crash; at start only."""
         ...
 
-    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int]:
-        """At start: every claim is void (ACTIVE -> WAITING). Messages, recipients, claims voided.
+    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int, int]:
+        """At start: every claim is void (ACTIVE -> WAITING). Messages, recipients, claims voided,
+        and deliveries that were heard but not recorded before the crash, and are recorded now.
 
         An attempt that was cut off is due `now`; from the fourth on in `wait` seconds, or
         when its claim foresaw if that is sooner: a message that kills the daemon does not

@@ -227,7 +227,7 @@ async def test_what_was_in_its_first_attempt_expires_and_is_warned_of_once_it_wa
 async def test_a_restart_voids_claims(queue: Queue) -> None:
     await add(queue, 1, "a@example.org", "b@other.example")
     await claim_one(queue)
-    assert await queue.restart(NOW, 60) == (1, 2, 1)
+    assert await queue.restart(NOW, 60) == (1, 2, 1, 0)
     assert (await queue.counts())["active"] == 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from postroad.demo.world import Site
 from tests.support.submitting import Client
 
-RECIPIENT = "box@harbour.example"
+RECIPIENTS = ("box@harbour.example", "bell@harbour.example", "mast@harbour.example")
 CLIENTS = 4
 MARK = re.compile(rb"^Subject: (\S+)\r$", re.MULTILINE)
 
@@ -28,7 +28,7 @@ def letter(mark: str) -> bytes:
 class Load:
     """Clients that keep handing in until the connection breaks; `taken` are the marks that had their 250."""
 
-    def __init__(self, port: int, name: str) -> None:
+    def __init__(self, port: int, name: str, clients: int = CLIENTS) -> None:
         self.taken: list[str] = []
         self.last = "nothing"
         self._enough = asyncio.Event()
@@ -36,17 +36,19 @@ class Load:
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
         self._clients = [
-            asyncio.create_task(asyncio.to_thread(self._client, port, f"{name}c{n}")) for n in range(CLIENTS)
+            asyncio.create_task(asyncio.to_thread(self._client, port, f"{name}c{n}")) for n in range(clients)
         ]
 
     def _client(self, port: int, name: str) -> None:
         number = 0
+        # Every third client writes to three.
+        to = RECIPIENTS[: 1 if int(name[-1]) % 3 else 3]
         try:
             with Client(port, timeout=15) as client:
                 while not self._stop.is_set():
                     number += 1
                     mark = f"{name}-{number}"
-                    reply = client.transact("a@sender.example", [RECIPIENT], letter(mark))
+                    reply = client.transact("a@sender.example", to, letter(mark))
                     self.last = reply
                     if not reply.startswith("250"):
                         return

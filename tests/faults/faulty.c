@@ -3,6 +3,7 @@
  *   FAULTY=call:path:errno[:times]   while the file FAULTY_WHEN exists, calls of that name on a
  *                                    path that contains the text fail, so many times (0: always)
  *   FAULTY_NO_SYNC=1                 syncs do nothing and say that they did
+ *   FAULTY_SLOW_SYNC=milliseconds    syncs take so much longer
  *   FAULTY_CLOCK=file                the wall clock is wrong by the seconds in the file, if there is one
  *
  * Calls: pwrite, fdatasync, fsync, rename, ftruncate, open, unlink.
@@ -77,15 +78,23 @@ ssize_t pwrite(int fd, const void *from, size_t size, off_t at) {
     return fails_at("pwrite", fd) ? -1 : REAL(pwrite)(fd, from, size, at);
 }
 
+static void be_slow(void) {
+    const char *text = getenv("FAULTY_SLOW_SYNC");
+    if (text)
+        usleep(atoi(text) * 1000);
+}
+
 int fdatasync(int fd) {
     if (fails_at("fdatasync", fd))
         return -1;
+    be_slow();
     return getenv("FAULTY_NO_SYNC") ? 0 : REAL(fdatasync)(fd);
 }
 
 int fsync(int fd) {
     if (fails_at("fsync", fd))
         return -1;
+    be_slow();
     return getenv("FAULTY_NO_SYNC") ? 0 : REAL(fsync)(fd);
 }
 

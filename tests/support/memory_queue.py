@@ -89,14 +89,14 @@ class MemoryQueue:
             if row.state.is_open:
                 self._store(replace(row, warned=True))
 
-    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int]:
+    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int, int]:
         claimed = [row for row in self.rows.values() if row.state is State.ACTIVE]
         for row in claimed:
             waits = row.attempts > 3
             due = min(row.due, now + wait if waits else now)
             self._store(replace(row, state=State.WAITING, due=due, attempts=row.attempts - waits))
         recipients = sum(row.state.is_open for row in self.rows.values())
-        return len(self.messages), recipients, len(claimed)
+        return len(self.messages), recipients, len(claimed), 0
 
     # --- looks ---------------------------------------------------------------
 

@@ -15,8 +15,13 @@ class Client:
         self._file = self._socket.makefile("rb")
 
     def __enter__(self) -> Client:
-        self.reply()
-        self.say("EHLO client.example")
+        try:
+            self.reply()
+            self.say("EHLO client.example")
+        except BaseException:
+            # Without a block there is no end of it.
+            self.vanish()
+            raise
         return self
 
     def __exit__(

@@ -194,6 +194,14 @@ UPDATE recipient SET due = ?4, last = ?5 WHERE (message, n) IN (
     SELECT message, n FROM recipient WHERE state = 0 AND hop = ?1 AND lane = ?2 AND due <= ?3
     ORDER BY due LIMIT ?6)
 
+-- Of [message, recipient] whose delivery was heard before a crash, and not committed: delivered, but
+-- for those whose sender is to hear of it, and needs the words of the receiver.
+-- name: heard
+UPDATE recipient SET state = 3, last_attempt_at = ?2
+WHERE {busy} = 1 AND (notify IS NULL OR NOT notify & 1)
+AND (message, n) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
+RETURNING message
+
 -- name: track_claimed
 UPDATE message SET tracked = 1
 WHERE tracked = 0 AND id IN (SELECT message FROM recipient WHERE {busy} = 1)

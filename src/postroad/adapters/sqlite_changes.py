@@ -132,6 +132,15 @@ class Changes:
         """How many were put off, at most `limit` of each lane."""
         return [sum(self._defer(deferral, lane) for lane in Lane) for deferral in deferrals]
 
+    def heard(self, found: Sequence[tuple[int, int]], now: Instant) -> int:
+        """Deliveries that a crash kept from being recorded; how many there were."""
+        rows = self._execute(self._sql["heard"], (_to_json(found).decode(), now)).fetchall()
+        for number in {message for (message,) in rows}:
+            finished = self._finished(number)
+            if finished is not None and not finished.recipients:
+                self._remove(number)
+        return len(rows)
+
     def restart(self, asked: Sequence[tuple[Instant, float]]) -> Sequence[tuple[int, int, int]]:
         now, wait = asked[0]
         self._execute(self._sql["track_claimed"])

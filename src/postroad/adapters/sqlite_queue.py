@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Awaitable, Collection, Sequence
 from contextlib import suppress
 from math import inf
@@ -12,26 +13,36 @@ from pathlib import Path
 from postroad.adapters.sqlite_changes import Changes, Claim, Deferral
 from postroad.adapters.sqlite_files import open_writable
 from postroad.adapters.sqlite_reader import SqliteReader
+from postroad.adapters.sqlite_slate import Slate
 from postroad.adapters.sqlite_writer import SqliteWriter
 from postroad.mail.message import Change, Delivery, Instant, Location, Message, Recipient
 from postroad.mail.outcome import Outcome
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, HopDue, Notice, QueueFilter
+from postroad.ports import Finished, HopDue, Notice, QueueFilter, StorageBroken
 
 # Rows of each lane that one transaction puts off: a dead destination with a hundred
 # thousand recipients must not hold up everybody else's commit.
 DEFER_SLICE = 2000
+# Beside the index, in place of its suffix.
+SLATE = ".slate"
 
 
 class SqliteQueue:
     """`Queue`. A component: `run`, `close`. Raises StorageBroken where the file cannot be used.
 
-    What is asked before `run` waits for it.
+    What is asked before `run` waits for it. What the slate has of the process before is
+    recorded before anybody can ask.
     """
 
     def __init__(self, path: Path) -> None:
-        connection = open_writable(path)
+        connection = self._connection = open_writable(path)
         self._changes = Changes(connection)
+        try:
+            self._slate = Slate(path.with_suffix(SLATE))
+            self._heard = self._take_up()
+        except (sqlite3.Error, OSError) as error:
+            connection.close()
+            raise StorageBroken(f"{path.with_suffix(SLATE)}: {error}") from error
         self._writer = SqliteWriter(connection, self._changes.forget)
         self._reader = SqliteReader(path)
 
@@ -45,6 +56,13 @@ class SqliteQueue:
             # The last to leave tidies up, and a reader may not.
             await self._reader.close()
             await asyncio.to_thread(self._writer.end)
+
+    def _take_up(self) -> int:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        heard = self._changes.heard(self._slate.read(), time.time())
+        connection.execute("COMMIT")
+        return heard
 
     def close(self) -> None:
         """Take no more changes; those that wait are still committed."""
@@ -65,6 +83,7 @@ class SqliteQueue:
         return await self._writer.submit(self._changes.expired, (now, limit))
 
     def record(self, changes: Sequence[Change]) -> Awaitable[list[Finished]]:
+        self._slate.note(changes)
         return self._writer.submit(self._changes.record, changes)
 
     async def change(self, changes: Sequence[Change]) -> list[Finished]:
@@ -87,8 +106,8 @@ class SqliteQueue:
     async def move(self, moves: Sequence[tuple[Message, Location]]) -> list[Finished | None]:
         return await self._writer.submit(self._changes.move, moves)
 
-    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int]:
-        return await self._writer.submit(self._changes.restart, (now, wait))
+    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int, int]:
+        return (*await self._writer.submit(self._changes.restart, (now, wait)), self._heard)
 
     # --- looks ---------------------------------------------------------------
 

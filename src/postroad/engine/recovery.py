@@ -1,7 +1,8 @@
 """At start, before any door opens: what a crash left is set right.
 
 Claims are void, so that nothing is lost; what was in an attempt may be delivered
-a second time, and is counted as `ambiguous`. Messages that were finished and not
+a second time, and is counted as `ambiguous`; what was heard and not yet recorded is
+recorded now, and is not. Messages that were finished and not
 settled are settled now.
 
 The states of a message on disk, and what a crash in each leaves. Every arrow may be
@@ -30,7 +31,7 @@ LONGEST_WAIT = 60.0
 async def recover(queue: Queue, bounces: Bounces, clock: Clock, events: Events, first_step: float) -> int:
     """How many messages wait. `first_step` of the retry schedule, in seconds."""
     wait = min(LONGEST_WAIT, first_step)
-    messages, recipients, ambiguous = await queue.restart(clock.now(), wait)
+    messages, recipients, ambiguous, heard = await queue.restart(clock.now(), wait)
     unsettled = 0
     while finished := await queue.unsettled(SLICE):
         settled = 0
@@ -39,6 +40,6 @@ async def recover(queue: Queue, bounces: Bounces, clock: Clock, events: Events, 
         unsettled += settled
         if not settled:
             break
-    if messages:
-        events.emit(Recovered(messages, recipients, ambiguous, unsettled))
+    if messages or heard:
+        events.emit(Recovered(messages, recipients, ambiguous, unsettled, heard))
     return messages

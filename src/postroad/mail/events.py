@@ -157,12 +157,13 @@ class Removed:
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """What start-up found: `ambiguous` recipients were in an attempt when the process died
-    and may be delivered twice."""
+    and may be delivered twice; of `heard` ones the 250 had come and was not recorded yet."""
 
     messages: int
     recipients: int
     ambiguous: int
     unsettled: int
+    heard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
