@@ -8,6 +8,7 @@ import os
 import pwd
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from postroad.ports import QueueFilter
 from tests.support.build import queue_id
 from tests.support.operating import Office, office
 
-RUN = "import sys; from postroad.cli.sendmail import main; sys.exit(main(sys.argv[1:]))"
+RUN = "import sys; sys.argv = sys.argv[1:]; from postroad.cli.sendmail import program; program()"
+SOURCE = str(Path(__file__).parent.parent.parent / "src")
 LETTER = b"From: A <a@example.com>\nTo: b@example.org\nSubject: hello\n\nGood morning.\n"
 ME = pwd.getpwuid(os.getuid()).pw_name
 
@@ -33,18 +35,17 @@ class Done:
     err: str
 
 
-async def start(state: Path, *words: str, name: str = "sendmail") -> asyncio.subprocess.Process:
+async def start(
+    state: Path, *words: str, name: str = "sendmail", run: Sequence[str] = ("-c", RUN), redirected: str = ""
+) -> asyncio.subprocess.Process:
+    """`redirected` as the shell would have it."""
     config = state / "postroad.toml"
     config.write_text(
         'hostname = "mail.example.com"\nstate_directory = "."\n[submission]\nmax_message_size = "1MiB"\n'
     )
     environ = {"POSTROAD_CONFIG": str(config), "PATH": os.environ["PATH"]}
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        RUN,
-        name,
-        *words,
+        *("/bin/sh", "-c", f'exec "$@" {redirected}', "sh", sys.executable, *run, name, *words),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -246,6 +247,40 @@ def test_the_request_is_the_one_of_the_local_client() -> None:
     theirs = LocalEnvelope(*facts).request(5, follow=False)
     ours = sendmail_door.envelope(*facts) | {"size": 5}
     assert ours == {key: value for key, value in theirs.items() if key != "follow"}
+
+
+LIGHT = """
+import os, sys
+from postroad.cli import sendmail
+code = sendmail.main(["sendmail", "-FCronDaemon", "-i", "-t", "-oem", "-fa@example.com", "B <b@example.org>"])
+slow = {"re", "enum", "json", "socket", "tomllib", "typing", "signal", "asyncio"}
+print(code, *sorted(slow & set(sys.modules)), flush=True)
+os._exit(0)
+"""
+
+
+async def test_a_message_is_sent_without_loading_what_takes_long(tmp_path: Path) -> None:
+    """Each of these takes as long as all the rest; the command is started for every message."""
+    (tmp_path / "maildrop").mkdir()
+    process = await start(
+        tmp_path, run=("-I", "-S", "-c", f"import sys; sys.path.append({SOURCE!r})\n{LIGHT}")
+    )
+    out, err = await process.communicate(LETTER)
+    assert (out.decode(), err.decode()) == ("0\n", "")
+
+
+@pytest.mark.parametrize("redirected", [">/dev/full 2>&1", ">&- 2>&-"])
+async def test_what_was_accepted_stays_so_when_nobody_can_be_told(tmp_path: Path, redirected: str) -> None:
+    (tmp_path / "maildrop").mkdir()
+    process = await start(tmp_path, "-v", "b@example.org", redirected=redirected)
+    await process.communicate(LETTER)
+    assert (process.returncode, len(list((tmp_path / "maildrop").iterdir()))) == (0, 1)
+
+
+async def test_an_input_that_is_closed_is_an_error_of_input(tmp_path: Path) -> None:
+    process = await start(tmp_path, "b@example.org", redirected="<&-")
+    await process.communicate()
+    assert process.returncode == os.EX_IOERR
 
 
 # --- without ---------------------------------------------------------------------------

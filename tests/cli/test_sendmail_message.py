@@ -22,6 +22,24 @@ from postroad.cli.sendmail_message import (
     without_blind_copies,
 )
 from postroad.mail import headers
+from postroad.mail.mailboxes import scan
+
+LIST = st.lists(
+    st.sampled_from(
+        ["a@b.example", "root", "B", " ", ",", "<", ">", "<c@d.example>", "(x)", '"q,r"', ":", ";", "\n "]
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(LIST)
+def test_the_short_way_finds_the_addresses_of_the_long_way(text: str) -> None:
+    """The long way skips what stands between commas and is none; the short way leaves such a list to it."""
+    try:
+        found = addresses(text)
+    except BadMessage:
+        found = []
+    assert found == [box.spec.decode() for box in scan(text.encode())]
 
 
 @pytest.mark.parametrize(

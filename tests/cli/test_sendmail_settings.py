@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from postroad.cli.sendmail_settings import DEFAULT_MAX_SIZE, DEFAULT_STATE, octets, read_settings, settings_in
+from postroad.cli.sendmail_settings import (
+    DEFAULT_MAX_SIZE,
+    DEFAULT_STATE,
+    octets,
+    read_settings,
+    settings_in,
+    tables_in,
+)
 from postroad.config import load, model
 
 SOME = """
@@ -61,3 +72,46 @@ def test_a_file_that_was_named_must_be_there_and_toml(tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("hostname =")
     with pytest.raises(ValueError):
         read_settings(str(tmp_path / "bad"))
+
+
+WANTED = ("hostname", "origin", "state_directory")
+LINES = st.sampled_from(
+    [
+        *('hostname = "a.example"', 'origin="b.example" # ours', "state_directory = 'q'", "hostname = 3"),
+        *("[submission]", "[[route]]", "[ dns ]", '["submission"]', "[submission.x]", "# a comment", ""),
+        *('max_message_size = "5MiB"', 'submission.max_message_size = "1MiB"', '"hostname" = "c.example"'),
+        *('match = ["x", "y"]', "match = [", "]", '"hostname",', 'hostname = """', '"""', "flag = true # so"),
+        *('hostname = "a\\u0041"', "hostname =", "submission = { max_message_size = 7 }", "n = 3", "n = 1_0"),
+    ]
+)
+
+
+@given(st.lists(LINES, max_size=8).map("\n".join))
+@settings(max_examples=400, deadline=None)
+def test_what_is_read_without_tomllib_is_what_tomllib_reads(text: str) -> None:
+    try:
+        theirs = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return
+    ours = tables_in(text)
+    assert {key: ours.get(key) for key in WANTED if isinstance(theirs.get(key), str)} == {
+        key: theirs[key] for key in WANTED if isinstance(theirs.get(key), str)
+    }
+    mine, its = ours.get("submission"), theirs.get("submission")
+    limit = "max_message_size"
+    assert (mine.get(limit) if isinstance(mine, dict) else None) == (
+        its.get(limit) if isinstance(its, dict) else None
+    )
+
+
+def test_a_named_file_belongs_to_root_or_to_who_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "postroad.toml"
+    path.write_text(SOME)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if owner == 0:
+        os.chown(path, 65534, -1)
+    with pytest.raises(PermissionError, match="must belong"):
+        read_settings(str(path))

@@ -29,9 +29,11 @@ from postroad.cli.sendmail_settings import Settings, read_settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TextIO
 
 EX_OK, EX_USAGE, EX_DATAERR, EX_NOUSER = 0, 64, 65, 67
-EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL, EX_CONFIG = 69, 74, 75, 78
+EX_UNAVAILABLE, EX_SOFTWARE, EX_OSERR, EX_IOERR = 69, 70, 71, 74
+EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 75, 77, 78
 
 CHUNK = 1 << 16
 
@@ -42,6 +44,21 @@ class Failure(Exception):
     def __init__(self, text: str, exit: int) -> None:
         super().__init__(text)
         self.exit = exit
+
+
+def program() -> None:
+    """Run as a program: the exit code is that of `main`, whatever becomes of the standard streams."""
+    exit = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            # None where the caller closed it.
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            # Nobody reads, or the disk of who redirected it is full: what was accepted stays accepted.
+            continue
+    # Nothing is left to tidy up, and the interpreter's own end takes milliseconds.
+    os._exit(exit)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,6 +75,12 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(str(bad), EX_DATAERR)
     except KeyboardInterrupt:
         return _complain("interrupted; nothing was sent", EX_TEMPFAIL)
+    except MemoryError:
+        return _complain("out of memory", EX_TEMPFAIL)
+    except OSError as error:
+        return _complain(str(error), EX_OSERR)
+    except Exception as bug:
+        return _complain(f"internal error: {bug!r}", EX_SOFTWARE)
 
 
 def _run(options: Options) -> int:
@@ -73,14 +96,28 @@ def _run(options: Options) -> int:
 def _settings(options: Options) -> Settings:
     try:
         return read_settings(options.config or os.environ.get("POSTROAD_CONFIG"))
-    except (OSError, ValueError) as error:
-        raise Failure(str(error), EX_CONFIG) from None
+    except PermissionError as error:
+        raise Failure(f"{error.filename}: {error.strerror}", EX_NOPERM) from None
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}", EX_CONFIG) from None
+    except ValueError as error:
+        raise Failure(f"the configuration is not TOML: {error}", EX_CONFIG) from None
 
 
 def _complain(text: str, exit: int) -> int:
     shown = "".join(c if c.isprintable() else "?" for c in text)
-    print(f"sendmail: fatal: {shown}", file=sys.stderr)
+    _print(f"sendmail: fatal: {shown}", sys.stderr)
     return exit
+
+
+def _print(line: str, stream: TextIO | None) -> None:
+    """A line to a stream that may be closed or full: the exit code says what matters."""
+    if stream is None:
+        return
+    try:
+        print(line, file=stream, flush=True)
+    except (OSError, ValueError):
+        return
 
 
 # --- a message --------------------------------------------------------------------
@@ -175,21 +212,22 @@ def _full_name(options: Options) -> str:
 def _tell(answer: dict[str, object], options: Options) -> None:
     """Quiet, but for -v, and for a person who would wonder where the mail stays."""
     if options.verbose and answer.get("id"):
-        print(f"queued as {answer['id']}")
-    elif not answer.get("id") and (options.verbose or sys.stderr.isatty()):
-        print(f"sendmail: {answer.get('text')}", file=sys.stderr)
+        _print(f"queued as {answer['id']}", sys.stdout)
+    elif not answer.get("id") and (options.verbose or (sys.stderr is not None and sys.stderr.isatty())):
+        _print(f"sendmail: {answer.get('text')}", sys.stderr)
 
 
 def _end_on_signals() -> None:
     """HUP and TERM end like INT: by an exception that removes an unfinished file on its way."""
-    import signal
+    # The module below `signal`, which would load enum.
+    import _signal  # type: ignore[import-not-found]
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
+    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, interrupt)
 
 
 # --- all the rest --------------------------------------------------------------------
@@ -249,4 +287,4 @@ _ACTIONS: dict[str, Callable[[Options, Settings], int]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

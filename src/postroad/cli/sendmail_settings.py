@@ -7,8 +7,8 @@ must work for every user, and the usual place of the socket is then the right on
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ DEFAULT_CONFIG = "/etc/postroad/postroad.toml"
 DEFAULT_STATE = "/var/lib/postroad"
 DEFAULT_MAX_SIZE = 50 << 20
 _UNITS = {"B": 1, "KB": 1000, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_BARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
 
 class Settings:
@@ -33,30 +34,85 @@ class Settings:
 def read_settings(named: str | None) -> Settings:
     """The settings in the file that was named, else in the usual one.
 
-    A file that was named must be readable (OSError) and TOML (ValueError).
+    A file that was named must be readable (OSError), its owner's to give (PermissionError)
+    and TOML (ValueError).
     """
     path = named or DEFAULT_CONFIG
     try:
         with open(path, "rb") as file:
+            _check_owner(path, os.fstat(file.fileno()).st_uid, named)
             text = file.read().decode()
     except OSError:
         if named:
             raise
         text = ""
-    return settings_in(_parsed(text), os.path.dirname(os.path.abspath(path)))
+    return settings_in(tables_in(text), os.path.dirname(os.path.abspath(path)))
 
 
-def _parsed(text: str) -> dict[str, object]:
-    if not text:
-        return {}
+def _check_owner(path: str, owner: int, named: str | None) -> None:
+    """Who names a file must not be led by a stranger's: it says to whom the mail is handed."""
+    if named and named != DEFAULT_CONFIG and os.geteuid() not in (0, owner) and owner:
+        raise PermissionError(1, "a configuration must belong to root or to who names it", path)
+
+
+def tables_in(text: str) -> dict[str, object]:
+    """The document as TOML; of a plainly written one only what is written plainly. Raises ValueError.
+
+    tomllib takes as long to load as Python itself takes to start.
+    """
+    found = _plain(text)
+    if found is not None:
+        return found
     import tomllib
 
     return tomllib.loads(text)
 
 
+def _plain(text: str) -> dict[str, object] | None:
+    """Every `key = "text"` by its table; None where a line is anything this does not understand for sure."""
+    top: dict[str, object] = {}
+    table: dict[str, object] = top
+    for line in text.split("\n"):
+        line = line.strip(" \t\r")
+        if not line or line[0] == "#":
+            continue
+        if line[0] == "[":
+            name = line.strip("[]")
+            if not name or name.strip(_BARE) or line not in (f"[{name}]", f"[[{name}]]"):
+                return None
+            table = {}
+            if line == f"[{name}]":
+                if name in top:
+                    return None
+                top[name] = table
+            continue
+        key, equals, value = (part.strip(" \t") for part in line.partition("="))
+        value = _without_comment(value)
+        if not equals or not key or key.strip(_BARE) or key in table or not _is_plain(value):
+            return None
+        if value[0] == '"':
+            table[key] = value[1:-1]
+    return top
+
+
+def _without_comment(value: str) -> str:
+    if value[:1] == '"' and (end := value.find('"', 1)) > 0:
+        return value[: end + 1] if value[end + 1 :].lstrip(" \t")[:1] == "#" else value
+    return value if '"' in value else value.partition("#")[0].rstrip(" \t")
+
+
+def _is_plain(value: str) -> bool:
+    """A text in quotes, or a number, a flag or a list of them on one line."""
+    if value[:1] == "[" and value[-1:] == "]":
+        return all(_is_plain(one.strip(" \t")) for one in value[1:-1].split(",")) or value == "[]"
+    if value[:1] == '"':
+        return len(value) > 1 and value[-1] == '"' and value.count('"') == 2 and "\\" not in value
+    return value in ("true", "false") or (value.isascii() and value.isdigit() and value[0] != "0")
+
+
 def settings_in(config: Mapping[str, object], directory: str) -> Settings:
     """`directory`: what relative paths are relative to."""
-    hostname = _text(config.get("hostname")) or socket.gethostname()
+    hostname = _text(config.get("hostname")) or _socket.gethostname()
     submission = config.get("submission")
     limit = submission.get("max_message_size") if isinstance(submission, dict) else None
     return Settings(
