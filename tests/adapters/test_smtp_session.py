@@ -418,3 +418,49 @@ async def test_a_second_transaction_at_the_same_time_is_a_bug() -> None:
         with pytest.raises(RuntimeError):
             await send(made)
         assert (await first).dot is not None
+
+
+# --- binary content ----------------------------------------------------------------
+
+OCTETS = b"\0\r\n.\r\n\r\r\n\n.\n..\r\nQUIT\r\n\xff"
+
+
+@pytest.mark.parametrize("staged", [False, True])
+@pytest.mark.parametrize("times", [1, 50_000])
+async def test_binary_content_arrives_octet_for_octet_in_one_chunk(times: int, staged: bool) -> None:
+    content: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.greet("PIPELINING", "CHUNKING", "BINARYMIME")
+        for _ in range(2):
+            await peer.expect("MAIL FROM:<a@example.com> BODY=BINARYMIME")
+            await peer.expect("RCPT")
+            peer.say("250 Ok", "250 Ok")
+            content.append(await peer.chunk())
+            peer.say("250 Ok")
+
+    async with session(script) as made:
+        stored = MemoryStored(HEAD, OCTETS * times, staged)
+        asked = replace(envelope(), body=Body.BINARY)
+        for _ in range(2):
+            done = await made.send(asked, stored, len(HEAD) + len(stored.octets), False)
+            assert done.dot == Reply(250, ("Ok",))
+        assert content == [HEAD + OCTETS * times] * 2
+
+
+async def test_a_chunk_of_another_size_than_announced_is_broken_off() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.greet("CHUNKING", "BINARYMIME")
+        await peer.play("""
+            C: MAIL
+            S: 250 Ok
+            C: RCPT
+            S: 250 Ok
+        """)
+        await peer.closed()
+
+    async with session(script) as made:
+        stored = MemoryStored(HEAD, OCTETS * 50_000, True)
+        done = await made.send(replace(envelope(), body=Body.BINARY), stored, 5_000_000, False)
+        assert trouble(done).fault is Fault.INTERNAL
+        assert not made.usable

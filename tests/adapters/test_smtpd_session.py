@@ -12,7 +12,7 @@ from hashlib import sha256
 import pytest
 from aiosmtpd.smtp import SMTP
 
-from postroad.adapters.smtpd_transaction import SubmissionSession
+from postroad.adapters.smtpd_bdat import ChunkSession
 from postroad.config.model import SubmissionConfig
 from postroad.mail.canonical import relaxed_body_hash
 from postroad.mail.events import InternalError, LoggedIn, LoginFailed, Refused, SessionEnded
@@ -420,8 +420,8 @@ async def test_a_session_tells_how_many_messages_it_brought() -> None:
 
 
 def test_no_verb_of_aiosmtpd_is_left_to_itself() -> None:
-    ours = {name for name in dir(SubmissionSession) if name.startswith("smtp_")}
-    inherited = {name for name in ours if getattr(SubmissionSession, name) is getattr(SMTP, name, None)}
+    ours = {name for name in dir(ChunkSession) if name.startswith("smtp_")}
+    inherited = {name for name in ours if getattr(ChunkSession, name) is getattr(SMTP, name, None)}
     assert inherited == set()
     assert {name for name in dir(SMTP) if name.startswith("smtp_")} <= ours
 

@@ -13,7 +13,7 @@ from postroad.mail.address import Address
 from postroad.mail.dsn import Notice, Report, compose
 from postroad.mail.headers import split
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Message, Recipient, Ret
+from postroad.mail.message import Body, Handling, Message, Recipient, Ret
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.reply import Reply
 from tests.support import build
@@ -405,3 +405,11 @@ def unescaped(shown: str) -> bytes:
     if "\\x{" not in shown:
         return shown.encode("ascii")
     return re.sub(r"\\x\{([0-9A-F]{2})\}", lambda match: chr(int(match[1], 16)), shown).encode("latin-1")
+
+
+@pytest.mark.parametrize("fields", [{"body": Body.BINARY}, {"handling": Handling(requiretls=True)}])
+def test_binary_and_private_messages_come_back_as_their_header_alone(fields: dict[str, Any]) -> None:
+    content = compose(notice(message=message(**fields)))
+    assert isinstance(content.body, bytes)
+    assert b"text/rfc822-headers" in content.body
+    assert BODY not in content.body

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.mail.address import Address
-from postroad.mail.message import Body, Envelope, EnvelopeRecipient, Notify, Ret
+from postroad.mail.message import Body, Envelope, EnvelopeRecipient, Handling, Notify, Ret
 from postroad.mail.outcome import Fault, Stage
 from postroad.mail.reply import Reply
 from postroad.mail.transaction import (
     Capabilities,
+    ChunkFramer,
     DotStuffer,
     Exchange,
     Transaction,
@@ -27,6 +28,7 @@ from postroad.mail.transaction import (
 ALL = Capabilities(pipelining=True, eight_bit=True, smtputf8=True, dsn=True, size_offered=True)
 ONE_BY_ONE = replace(ALL, pipelining=False)
 NOTHING = Capabilities()
+BINARY = replace(ALL, binary=True)
 OK, GO_ON, NO, LATER, CLOSING = (Reply(code) for code in (250, 354, 550, 450, 421))
 
 
@@ -60,6 +62,14 @@ MAIL = [
     (ALL, {"sender": Address("é", "example.com")}, "MAIL FROM:<é@example.com> SIZE=1000 SMTPUTF8"),
     (ALL, {"ret": Ret.HDRS, "envid": "id+2B7"}, "MAIL FROM:<a@example.com> SIZE=1000 RET=HDRS ENVID=id+2B7"),
     (NOTHING, {"ret": Ret.HDRS, "envid": "id"}, "MAIL FROM:<a@example.com>"),
+    (BINARY, {"body": Body.BINARY}, "MAIL FROM:<a@example.com> SIZE=1000 BODY=BINARYMIME"),
+    (ALL, {"handling": Handling(priority=-4)}, "MAIL FROM:<a@example.com> SIZE=1000"),
+    (
+        replace(ALL, mt_priority=True, requiretls=True),
+        {"handling": Handling(priority=3, requiretls=True, hold_until=1.0)},
+        "MAIL FROM:<a@example.com> SIZE=1000 REQUIRETLS MT-PRIORITY=3",
+    ),
+    (ALL, {"sender": None, "handling": Handling(requiretls=True)}, "MAIL FROM:<> SIZE=1000"),
 ]
 
 
@@ -451,3 +461,69 @@ def play_to_the_end(exchange: Exchange, mail: int, rcpts: list[int], data: int, 
         exchange.receive(Reply(code))
         if exchange.content_due:
             exchange.dot_sent()
+
+
+# --- binary content ---------------------------------------------------------------
+
+
+def binary(*to: str) -> Envelope:
+    return replace(envelope(*to), body=Body.BINARY)
+
+
+@pytest.mark.parametrize(
+    "offered", [BINARY, replace(BINARY, pipelining=False)], ids=["pipelined", "one by one"]
+)
+@pytest.mark.parametrize(
+    ("replies", "content", "dot"),
+    [
+        ((OK, OK, OK, OK), True, OK),
+        ((OK, NO, OK, LATER), True, LATER),
+        ((OK, OK, OK, NO), True, NO),
+        ((OK, NO, LATER), False, None),
+    ],
+)
+def test_binary_content_is_one_chunk_once_a_recipient_is_accepted(
+    offered: Capabilities, replies: tuple[Reply, ...], content: bool, dot: Reply | None
+) -> None:
+    exchange = Exchange(binary("b", "c"), offered, 1000)
+    written = play(exchange, *replies)
+    assert exchange.done
+    assert exchange.in_step
+    assert b"DATA" not in written
+    assert written.endswith(b"<content>") == content
+    assert (exchange.result.dot, exchange.result.trouble) == (dot, None)
+    assert exchange.needs_reset == (dot is not OK)
+
+
+def test_binary_content_waits_for_the_last_recipient() -> None:
+    exchange = Exchange(binary("b", "c"), BINARY, 1000)
+    play(exchange, OK, OK)
+    assert not exchange.content_due
+    assert exchange.stage is Stage.RCPT
+    exchange.receive(NO)
+    assert exchange.content_due
+    assert exchange.stage is Stage.DATA
+    exchange.dot_sent()
+    assert exchange.stage is Stage.DOT
+
+
+@pytest.mark.parametrize("offered", [ALL, NOTHING])
+def test_binary_content_never_goes_where_it_is_not_offered(offered: Capabilities) -> None:
+    with pytest.raises(Unsendable) as refused:
+        Exchange(binary(), offered, 1000)
+    assert refused.value.trouble.fault is Fault.NO_BINARYMIME
+
+
+def test_a_message_that_requires_tls_never_goes_where_that_is_not_promised() -> None:
+    with pytest.raises(Unsendable) as refused:
+        Exchange(replace(envelope(), handling=Handling(requiretls=True)), BINARY, 1000)
+    assert refused.value.trouble.fault is Fault.NO_REQUIRETLS
+
+
+@given(st.lists(st.binary(max_size=9), max_size=9))
+def test_a_chunk_is_its_octets_behind_their_number(pieces: list[bytes]) -> None:
+    content = b"".join(pieces)
+    framer = ChunkFramer(len(content) or 7)
+    written = b"".join(map(framer.feed, pieces)) + framer.finish()
+    assert framer.left == (0 if content else 7)
+    assert not pieces or written == b"BDAT %d LAST\r\n" % (len(content) or 7) + content

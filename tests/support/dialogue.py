@@ -2,6 +2,7 @@ r"""Submission dialogues as text that anyone can read, played against the real d
 
     door: tls=starttls auth=optional max_recipients=2
     S: 220 *                    a line the server must say; * stands for anything
+    S+ 250                      a whole reply of this code, however many lines it has
     C: EHLO client.example      a line the client says, CRLF added; neighbours leave in one write
     C+ MAIL FROM:<a\n           octets as they are, \r \n \0 \t \\ and \xHH understood
     C: <tls>  <eof>  <leave>    a handshake; half-close; vanish
@@ -49,7 +50,7 @@ def read(path: Path) -> Dialogue:
             continue
         if line.startswith("door:"):
             _settle(found, line.removeprefix("door:"))
-        elif mark in ("C:", "C+", "S:"):
+        elif mark in ("C:", "C+", "S:", "S+"):
             found.steps.append((number, mark, text))
         elif mark in ("Q:", "Q|"):
             found.queued.append(text)
@@ -75,6 +76,9 @@ async def _step(one: Client, number: int, mark: str, text: str) -> None:
         heard = await asyncio.wait_for(one.reader.readline(), 10)
         said = heard.decode("ascii").removesuffix("\r\n") if heard else "<closed>"
         assert _matches(text, said), f"line {number}: wanted {text!r}, heard {said!r}"
+    elif mark == "S+":
+        reply = await one.reply()
+        assert reply.startswith(text), f"line {number}: wanted {text} and more, heard {reply!r}"
     elif text == "<tls>":
         await one.start_tls()
     elif text == "<eof>":

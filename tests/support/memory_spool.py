@@ -38,6 +38,7 @@ class MemoryBody:
         self._spool = spool
         self._octets = bytearray()
         self._name = f"stage/{id}"
+        spool.unfinished.add(self._name)
 
     async def write(self, chunk: bytes) -> None:
         self._spool.check()
@@ -45,23 +46,26 @@ class MemoryBody:
 
     def finish(self, relaxed_hash: bytes) -> StagedBody:
         octets = bytes(self._octets)
+        self._spool.unfinished.discard(self._name)
         self._spool.staged[self._name] = octets
         return StagedBody(self._name, len(octets), zlib.crc32(octets), relaxed_hash)
 
     def discard(self) -> None:
+        self._spool.unfinished.discard(self._name)
         self._spool.staged.pop(self._name, None)
 
 
 class MemorySpool:
     """`full` and `broken` make the next writes fail, `below` is the low-water mark.
 
-    `records`, `released` and `finished` are there to be looked at.
+    `records`, `released`, `finished` and `unfinished` (bodies being written) are there to be looked at.
     """
 
     def __init__(self) -> None:
         self.records: dict[Location, Record] = {}
         self.released: list[Location] = []
         self.staged: dict[str, bytes] = {}
+        self.unfinished: set[str] = set()
         self.bodies: dict[Location, bytes] = {}
         # Recipients that are done, of messages that go on.
         self.finished: dict[str, set[int]] = {}

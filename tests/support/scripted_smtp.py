@@ -81,6 +81,12 @@ class Peer:
             lines.append(line.removeprefix(b".") if line.startswith(b".") else line)
         return b"".join(lines)
 
+    async def chunk(self) -> bytes:
+        """The octets of a message that comes as one BDAT (RFC 3030)."""
+        verb, size, last = (await self.hear()).split(" ")
+        assert (verb, last) == ("BDAT", "LAST")
+        return await self._reader.readexactly(int(size))
+
     def say(self, *lines: str) -> None:
         """All in one packet, CRLF after each."""
         self.raw("".join(line + "\r\n" for line in lines).encode())

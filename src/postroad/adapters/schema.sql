@@ -25,7 +25,7 @@ CREATE TABLE message (
     segment       INTEGER NOT NULL,  -- where the spool has it
     offset        INTEGER NOT NULL,
     length        INTEGER NOT NULL,
-    flags         INTEGER NOT NULL,  -- 1 dotted, 2 BODY=8BITMIME, 4 SMTPUTF8
+    flags         INTEGER NOT NULL,  -- 1 dotted, 2 BODY=8BITMIME, 4 SMTPUTF8, 8 BODY=BINARYMIME
     ret           TEXT,              -- RFC 3461 RET
     envid         TEXT,              -- RFC 3461 ENVID, still encoded
     tracked       INTEGER NOT NULL   -- 1 from when a recipient first waits or is held

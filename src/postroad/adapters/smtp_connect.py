@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
@@ -36,7 +36,7 @@ class Offer:
 
 
 def offer(reply: Reply) -> Offer:
-    """The EHLO keywords we use: RFC 1870, 2920, 3207, 3461, 4954, 6152, 6531, 9422."""
+    """The EHLO keywords we use: RFC 1870, 2920, 3030, 3207, 3461, 4954, 6152, 6531, 6710, 8689, 9422."""
     extensions, mechanisms = parse_esmtp_extensions("\n".join(reply.lines))
     limits = dict(part.upper().partition("=")[::2] for part in extensions.get("limits", "").split())
     capabilities = Capabilities(
@@ -48,6 +48,9 @@ def offer(reply: Reply) -> Offer:
         rcpt_max=_number(limits.get("RCPTMAX", "")),
         mail_max=_number(limits.get("MAILMAX", "")),
         size_offered="size" in extensions,
+        binary="chunking" in extensions and "binarymime" in extensions,
+        requiretls="requiretls" in extensions,
+        mt_priority="mt-priority" in extensions,
     )
     return Offer(capabilities, "starttls" in extensions, tuple(name.upper() for name in mechanisms))
 
@@ -144,7 +147,7 @@ class Connector:
             offered = await self._hello(watched)
         if route is not None and route.username is not None:
             await self._authenticate(watched, endpoint, route, offered, facts is not None, level)
-        return Established(watched.carrier, offered.capabilities, facts)
+        return Established(watched.carrier, _believed(offered.capabilities, facts), facts)
 
     async def _hello(self, watched: Watched) -> Offer:
         """EHLO, or HELO where the peer does not know EHLO (RFC 5321 3.2)."""
@@ -201,6 +204,13 @@ async def _log_in(
         return await watched.ask(auth_crammd5_verify(username, password, reply.text), timeout=seconds)
     offered = printable(" ".join(mechanisms))[:100] or "nothing"
     raise trouble(Stage.AUTH, Fault.NO_AUTH, f"no known AUTH mechanism; the receiver offers {offered}")
+
+
+def _believed(capabilities: Capabilities, facts: TlsFacts | None) -> Capabilities:
+    """REQUIRETLS is promised by nobody whose certificate was not verified (RFC 8689 2)."""
+    if capabilities.requiretls and (facts is None or not facts.verified):
+        return replace(capabilities, requiretls=False)
+    return capabilities
 
 
 def _wants_tls(level: TlsLevel, offered: Offer, plaintext: bool) -> bool:

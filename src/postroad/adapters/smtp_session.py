@@ -19,7 +19,7 @@ from postroad.mail.message import Envelope, TlsFacts
 from postroad.mail.outcome import Fault, Stage
 from postroad.mail.reply import Reply, ReplyParser
 from postroad.mail.routing import Endpoint
-from postroad.mail.transaction import DotStuffer, Exchange, Unsendable, framed
+from postroad.mail.transaction import ChunkFramer, DotStuffer, Exchange, Unsendable, bdat_command, framed
 from postroad.ports import Capabilities, DamagedRecord, Stored, Transaction
 
 # Up to this size content and final dot are one write; above, pieces of this size.
@@ -125,7 +125,9 @@ class SmtpSession(asyncio.Protocol):
             self._ask(exchange, exchange.begin())
             await self._woken()
             if exchange.content_due:
-                await self._stream(exchange, stored, dotted)
+                await self._stream(
+                    exchange, stored, ChunkFramer(size) if exchange.binary else DotStuffer(dotted)
+                )
                 if not exchange.done:
                     await self._woken()
         finally:
@@ -143,13 +145,12 @@ class SmtpSession(asyncio.Protocol):
         elif not exchange.in_step:
             self._end("the session is out of step or was ended by the peer")
 
-    async def _stream(self, exchange: Exchange, stored: Stored, dotted: bool) -> None:
+    async def _stream(self, exchange: Exchange, stored: Stored, framer: DotStuffer | ChunkFramer) -> None:
         """Write the content as fast as the peer takes it; stops when the exchange ends early."""
-        stuffer = DotStuffer(dotted)
         self._wait_at_most(self._block)
         try:
             async for piece in _pieces(stored):
-                self._transport.write(stuffer.feed(piece))
+                self._transport.write(framer.feed(piece))
                 self._wait_at_most(self._block)
                 # Others run between pieces, and what the peer says meanwhile is heard.
                 await asyncio.sleep(0)
@@ -161,8 +162,10 @@ class SmtpSession(asyncio.Protocol):
             # Without its end the message must not be ended: only a cut tells the peer.
             self._give_up(exchange, Fault.INTERNAL, f"cannot read the message: {type(error).__name__}")
             return
-        if not exchange.done:
-            self._end_content(exchange, stuffer.finish())
+        if framer.left:
+            self._give_up(exchange, Fault.INTERNAL, "the message has another size than its record says")
+        elif not exchange.done:
+            self._end_content(exchange, framer.finish())
 
     def _end_content(self, exchange: Exchange, octets: bytes) -> None:
         if self._transport.is_closing():
@@ -219,7 +222,10 @@ class SmtpSession(asyncio.Protocol):
             self._rouse()
         else:
             head, body, dotted = self._small
-            self._end_content(exchange, framed(head, body, dotted))
+            if exchange.binary:
+                self._end_content(exchange, bdat_command(len(head) + len(body)) + head + body)
+            else:
+                self._end_content(exchange, framed(head, body, dotted))
 
     def _out_of_turn(self, replies: list[Reply]) -> None:
         said = f": {replies[0]}"[:300] if replies else ""

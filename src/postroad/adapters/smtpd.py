@@ -3,7 +3,7 @@
 The adapter of aiosmtpd is the files `smtpd*.py`. This one listens. A session is
 `smtpd_stream` (octets), `smtpd_session` (commands), `smtpd_entry` (who it is) and
 `smtpd_transaction` (its mail), each built on the one before; `smtpd_auth` reads
-logins, `smtpd_receive` takes DATA, `smtpd_implicit` accepts for TLS, `smtpd_context`
+logins, `smtpd_receive` takes DATA, `smtpd_bdat` adds BDAT, `smtpd_implicit` accepts for TLS, `smtpd_context`
 is what all sessions share and `smtpd_replies` what they say.
 """
 
@@ -15,9 +15,9 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from postroad.adapters.smtpd_bdat import ChunkSession
 from postroad.adapters.smtpd_context import Registry, Surroundings
 from postroad.adapters.smtpd_implicit import ImplicitServer
-from postroad.adapters.smtpd_transaction import SubmissionSession
 from postroad.config.model import Listener, SubmissionConfig, TlsConfig
 from postroad.ports import Accounts, Clock, Events, Intake, NewId, Spool
 
@@ -99,8 +99,8 @@ class Doors:
     async def _listen(self, listener: Listener, passed: socket.socket | None) -> Sequence[Server]:
         loop = asyncio.get_running_loop()
 
-        def session() -> SubmissionSession:
-            return SubmissionSession(loop, listener, self._surroundings, self._registry)
+        def session() -> ChunkSession:
+            return ChunkSession(loop, listener, self._surroundings, self._registry)
 
         servers: list[Server] = []
         for sock in [passed] if passed is not None else await _bind(listener):

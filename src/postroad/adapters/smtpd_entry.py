@@ -42,7 +42,7 @@ class EntrySession(Session):
 
     def _extensions(self) -> list[str]:
         words = [f"SIZE {self._config.max_message_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
-        words += ["ENHANCEDSTATUSCODES", "DSN"]
+        words += ["ENHANCEDSTATUSCODES", "DSN", "CHUNKING", "BINARYMIME"]
         if self._starttls_offered():
             words.append("STARTTLS")
         if self.tls is not None and self._logins_offered():

@@ -49,13 +49,18 @@ class Reception:
     As a context it keeps nothing of a message whose receiving fails.
     """
 
-    def __init__(self, config: SubmissionConfig, stage: Callable[[], BodyFile]) -> None:
+    def __init__(
+        self,
+        config: SubmissionConfig,
+        stage: Callable[[], BodyFile],
+        decoder: DataDecoder | None = None,
+    ) -> None:
         self._config = config
         self._stage = stage
-        self._decoder = DataDecoder()
+        self._decoder = decoder or DataDecoder()
         self._gathered: list[bytes] = []
         self._gathered_size = 0
-        self._gather = min(GATHER, config.spill_threshold)
+        self._gather = min(GATHER, config.spill_threshold, config.max_message_size)
         # The last octets so far, before which the CRLF of the DATA command counts.
         self._tail = b"\r\n"
         self._pieces: list[bytes] = []
@@ -80,15 +85,17 @@ class Reception:
         """What the client sent after the end mark."""
         return self._decoder.remainder
 
-    def feed(self, chunk: bytes) -> Awaitable[None] | None:
+    def feed(self, chunk: bytes, last: bool = False) -> Awaitable[None] | None:
         """Take what came; raises FarTooLarge when draining should end too.
 
+        `last`: the message ends with it, which of chunks the caller alone knows.
         What goes to disk is to be awaited before more is fed; what stays in memory needs no wait.
         """
         self.received += len(chunk)
         self._gathered.append(chunk)
         self._gathered_size += len(chunk)
-        if not self._may_end(chunk) and self._gathered_size < self._gather and len(self._gathered) < PIECES:
+        ends = self._may_end(chunk) or last
+        if not ends and self._gathered_size < self._gather and len(self._gathered) < PIECES:
             return None
         piece = self._decoder.feed(*self._gathered)
         self._gathered.clear()
@@ -123,6 +130,12 @@ class Reception:
             self.refusal = replies.HEADER_TOO_LARGE
             return None
         return self._content(head, body)
+
+    def refuse(self, reply: Reply) -> None:
+        """What was found wrong elsewhere; a first refusal stands."""
+        if self.refusal is None:
+            self.refusal = reply
+        self.discard()
 
     def discard(self) -> None:
         """Keep nothing. Harmless when repeated, and after the message became ours."""

@@ -62,7 +62,7 @@ HELLO_FIRST = said(503, "5.5.1", "Send EHLO first")
 HELP = said(
     214,
     "2.0.0",
-    "Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT",
+    "Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT",
 )
 VRFY_SYNTAX = said(501, "5.5.4", "Syntax: VRFY address")
 NOT_VERIFIED = said(252, "2.5.0", "Not verified; mail for it will be tried")
@@ -96,6 +96,13 @@ NO_RECIPIENTS = said(554, "5.5.1", "No valid recipients")
 SENDER_OK = said(250, "2.1.0", "Sender OK")
 RECIPIENT_OK = said(250, "2.1.5", "Recipient OK")
 TOO_MANY_RECIPIENTS = said(452, "4.5.3", "Too many recipients")
+BDAT_SYNTAX = said(501, "5.5.4", "Syntax: BDAT size [LAST]")
+BDAT_AFTER_ERROR = said(503, "5.5.1", "The message was refused already; send RSET")
+DATA_AFTER_BDAT = said(503, "5.5.1", "Not DATA and BDAT in one transaction; send RSET")
+RCPT_AFTER_BDAT = said(503, "5.5.1", "Not after BDAT; send RSET")
+BINARY_BY_DATA = said(503, "5.5.1", "BODY=BINARYMIME is sent with BDAT")
+TOO_MANY_CHUNKS = said(421, "4.7.0", "Too many small chunks")
+BARE_NEWLINE_IN_HEADER = said(554, "5.6.0", "The header has a CR or LF that stands alone")
 GO_AHEAD = said(354, None, "End data with <CR><LF>.<CR><LF>")
 TOO_LARGE = said(552, "5.3.4", "Message too large")
 FAR_TOO_LARGE = said(421, "4.3.0", "Message far too large, closing")

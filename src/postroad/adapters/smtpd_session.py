@@ -19,7 +19,7 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_context import Registry, Surroundings, client_address
@@ -61,7 +61,7 @@ _peer_of = lru_cache(maxsize=1024)(Peer)
 class Session(SmtpStream):
     """Counted in the registry from greeting to close. `VERBS` are the subclass's."""
 
-    VERBS: ClassVar[Mapping[str, Verb]] = {}
+    VERBS: Mapping[str, Verb] = {}
 
     def __init__(
         self,
@@ -277,9 +277,6 @@ class Session(SmtpStream):
             self._error(replies.NOT_UTF8)
         elif verb in _HTTP:
             raise SessionOver("error", replies.NOT_SMTP)
-        elif verb == "BDAT":
-            # What follows is a chunk, not commands.
-            raise SessionOver("error", replies.NOT_OFFERED)
         else:
             self._error(replies.NOT_OFFERED if verb in _NOT_OFFERED else replies.UNKNOWN)
 

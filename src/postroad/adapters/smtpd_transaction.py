@@ -13,7 +13,7 @@ from postroad.adapters.smtpd_session import Work
 from postroad.adapters.smtpd_stream import SessionOver
 from postroad.config.model import Listener
 from postroad.mail.esmtp import EsmtpError, MailArguments, parse_mail, parse_rcpt
-from postroad.mail.message import Content, Envelope, EnvelopeRecipient, Submission
+from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Submission
 from postroad.mail.reply import Reply
 from postroad.ports import BodyFile
 
@@ -106,6 +106,8 @@ class SubmissionSession(EntrySession):
             self._error(replies.MAIL_FIRST)
         elif not self._recipients:
             self._error(replies.NO_RECIPIENTS if self._asked else replies.RCPT_FIRST)
+        elif self._mail.body is Body.BINARY:
+            self._error(replies.BINARY_BY_DATA)
         else:
             self._open_data(self._mail)
 

@@ -14,7 +14,7 @@ from postroad.mail.outcome import Outcome
 from postroad.mail.queue_id import format_id, parse_id
 from postroad.mail.routing import Hop
 
-DOTTED, EIGHT_BIT, SMTPUTF8 = 1, 2, 4
+DOTTED, EIGHT_BIT, SMTPUTF8, BINARY = 1, 2, 4, 8
 MESSAGE_COLUMNS = 15
 
 Row = Sequence[Any]
@@ -49,10 +49,13 @@ def message_row(message: Message) -> Row:
     )
 
 
+# The flags of each kind of body, and back: enum members are told apart by looking them up once.
+_BODY_FLAGS = {Body.SEVEN_BIT: 0, Body.EIGHT_BIT: EIGHT_BIT, Body.BINARY: BINARY}
+_BODIES = {flags: body for body, flags in _BODY_FLAGS.items()}
+
+
 def _flags(message: Message) -> int:
-    return (
-        DOTTED * message.dotted | EIGHT_BIT * (message.body is Body.EIGHT_BIT) | SMTPUTF8 * message.smtputf8
-    )
+    return DOTTED * message.dotted | _BODY_FLAGS[message.body] | SMTPUTF8 * message.smtputf8
 
 
 def to_message(row: Row) -> Message:
@@ -69,7 +72,7 @@ def to_message(row: Row) -> Message:
         warn,
         Location(segment, offset, length),
         flags & DOTTED != 0,
-        Body.EIGHT_BIT if flags & EIGHT_BIT else Body.SEVEN_BIT,
+        _BODIES[flags & (EIGHT_BIT | BINARY)],
         flags & SMTPUTF8 != 0,
         None if ret is None else Ret(ret),
         envid,

@@ -26,6 +26,7 @@ def envelope_of(delivery: Delivery, recipients: Sequence[Recipient]) -> Envelope
         smtputf8=message.smtputf8,
         ret=message.ret,
         envid=message.envid,
+        handling=message.handling,
     )
 
 

@@ -85,7 +85,7 @@ class Packer:
             warn_at=warn_at,
             location=NOWHERE,
             dotted=content.dotted,
-            body=Body.EIGHT_BIT if content.eight_bit else Body.SEVEN_BIT,
+            body=_body(envelope, content),
             smtputf8=envelope.smtputf8,
             ret=envelope.ret,
             envid=envelope.envid,
@@ -129,3 +129,9 @@ class Packer:
                 )
             )
         return tuple(rows)
+
+
+def _body(envelope: Envelope, content: Content) -> Body:
+    if envelope.body is Body.BINARY:
+        return Body.BINARY
+    return Body.EIGHT_BIT if content.eight_bit else Body.SEVEN_BIT

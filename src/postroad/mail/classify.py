@@ -73,6 +73,8 @@ _FAULTS = {
     Fault.SIZE: (Kind.FAILED, Scope.MESSAGE, Reason.TOO_BIG, "5.3.4"),
     Fault.NO_SMTPUTF8: (Kind.FAILED, Scope.MESSAGE, Reason.UNSUPPORTED, "5.6.7"),
     Fault.NO_8BITMIME: (Kind.FAILED, Scope.MESSAGE, Reason.UNSUPPORTED, "5.6.3"),
+    Fault.NO_BINARYMIME: (Kind.FAILED, Scope.MESSAGE, Reason.UNSUPPORTED, "5.6.3"),
+    Fault.NO_REQUIRETLS: (Kind.FAILED, Scope.HOST, Reason.TLS, "5.7.30"),
     Fault.DNS_TEMPORARY: (Kind.DEFERRED, Scope.SITE, Reason.DNS, "4.4.3"),
     Fault.NO_SUCH_DOMAIN: (Kind.FAILED, Scope.SITE, Reason.BAD_DOMAIN, "5.1.2"),
     Fault.NO_ADDRESS: (Kind.FAILED, Scope.SITE, Reason.BAD_DOMAIN, "5.4.4"),

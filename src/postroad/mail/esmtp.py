@@ -158,7 +158,7 @@ def _body(parameters: dict[str, str | None]) -> Body | None:
     try:
         return Body((parameters["BODY"] or "").upper())
     except ValueError:
-        raise EsmtpError(501, "5.5.4", "BODY is 7BIT or 8BITMIME") from None
+        raise EsmtpError(501, "5.5.4", "BODY is 7BIT, 8BITMIME or BINARYMIME") from None
 
 
 def _ret(parameters: dict[str, str | None]) -> Ret | None:

@@ -35,10 +35,11 @@ class Notify(IntFlag):
 
 
 class Body(StrEnum):
-    """RFC 6152 BODY."""
+    """BODY (RFC 6152, RFC 3030). With BINARY a CR, LF or NUL may stand anywhere: only BDAT carries that."""
 
     SEVEN_BIT = "7BIT"
     EIGHT_BIT = "8BITMIME"
+    BINARY = "BINARYMIME"
 
 
 class Ret(StrEnum):
@@ -58,10 +59,23 @@ class EnvelopeRecipient:
 
 
 @dataclass(frozen=True, slots=True)
+class Handling:
+    """What few senders ask of a message's whole way.
+
+    `requiretls`: by verified TLS alone, to hosts that promise the same (RFC 8689).
+    `priority`: -9 to 9 (RFC 6710). `hold_until`: not before this time (RFC 4865).
+    """
+
+    requiretls: bool = False
+    priority: int | None = None
+    hold_until: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """RFC 5321 2.3.1 with the RFC 3461 parameters. `sender` None is the null reverse-path.
 
-    `envid` is the xtext exactly as received, still encoded.
+    `envid` is the xtext exactly as received, still encoded. `handling` None: nothing is asked.
     """
 
     sender: Address | None
@@ -70,6 +84,7 @@ class Envelope:
     smtputf8: bool = False
     ret: Ret | None = None
     envid: str | None = None
+    handling: Handling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +121,7 @@ class StagedBody:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A message's octets, canonical: CRLF only, dots not stuffed.
+    """A message's octets, canonical: CRLF only (but for a body sent as BINARYMIME), dots not stuffed.
 
     `head` is the header fields with the empty line that ends them (absent only
     when the message ended with its headers); `body` what follows. Sent is
@@ -167,6 +182,14 @@ class Message:
     smtputf8: bool = False
     ret: Ret | None = None
     envid: str | None = None
+    handling: Handling | None = None
+
+    @property
+    def begins_at(self) -> Instant:
+        """From when its time runs: its arrival, or the release its sender asked for."""
+        if self.handling is None or self.handling.hold_until is None:
+            return self.received_at
+        return max(self.received_at, self.handling.hold_until)
 
     def at(self, location: Location) -> Message:
         """The same message, lying there. Field by field: half the time of `dataclasses.replace`."""
@@ -185,6 +208,7 @@ class Message:
             self.smtputf8,
             self.ret,
             self.envid,
+            self.handling,
         )
 
 

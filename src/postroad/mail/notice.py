@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from postroad.mail.message import Instant, Message, Notify, Recipient, Ret
+from postroad.mail.message import Body, Instant, Message, Notify, Recipient, Ret
 
 # What all recipients' replies may take together in a report, each at least and at most.
 _QUOTED, _QUOTED_LEAST, _QUOTED_MOST = 200_000, 300, 4096
@@ -65,5 +65,11 @@ def wants_success(notify: Notify | None) -> bool:
 
 
 def returns_full(message: Message, report: Report, full_limit: int = FULL_LIMIT) -> bool:
-    """Whether the whole message goes back, so that its body is worth reading (RFC 3461 4.3)."""
-    return report is Report.FAILED and message.ret is not Ret.HDRS and message.size <= full_limit
+    """Whether the whole message goes back, so that its body is worth reading (RFC 3461 4.3).
+
+    Not what only BDAT can carry: notifications go by DATA. Not what was to be kept private (RFC 8689 5).
+    """
+    if report is not Report.FAILED or message.ret is Ret.HDRS or message.size > full_limit:
+        return False
+    private = message.handling is not None and message.handling.requiretls
+    return message.body is not Body.BINARY and not private

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     TOO_MANY_RECIPIENTS = "too-many-recipients"
+    SCHEDULED = "scheduled"
 
 
 class Fault(StrEnum):
@@ -90,6 +91,8 @@ class Fault(StrEnum):
     SIZE = "size"
     NO_SMTPUTF8 = "no-smtputf8"
     NO_8BITMIME = "no-8bitmime"
+    NO_BINARYMIME = "no-binarymime"
+    NO_REQUIRETLS = "no-requiretls"
     NO_AUTH = "no-auth"
     DNS_TEMPORARY = "dns-temporary"
     NO_SUCH_DOMAIN = "no-such-domain"

@@ -3,7 +3,9 @@
 `Exchange` is given replies and answers with bytes; it never waits, reads or
 writes. With PIPELINING (RFC 2920) all commands are one write, else each waits
 for the reply to the one before; the results are the same. `DotStuffer` makes
-the content transparent (RFC 5321 4.5.2) piece by piece.
+the content transparent (RFC 5321 4.5.2) piece by piece. Binary content goes as one
+chunk (RFC 3030) once a recipient is accepted; all else by DATA, which every receiver
+knows best.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import re
 from dataclasses import dataclass
 
 from postroad.mail.address import Address
-from postroad.mail.message import Body, Envelope, EnvelopeRecipient, Notify
+from postroad.mail.message import Body, Envelope, EnvelopeRecipient, Handling, Notify
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply
 
@@ -28,7 +30,11 @@ _PARAMETER = re.compile(r"[!-<>-~]+")
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the peer's last EHLO offered and the engine uses. `size` 0: no limit stated."""
+    """What the peer's last EHLO offered and the engine uses. `size` 0: no limit stated.
+
+    `binary`: CHUNKING and BINARYMIME both. `requiretls`: offered over TLS with a verified
+    certificate, for nothing else counts (RFC 8689 2).
+    """
 
     pipelining: bool = False
     eight_bit: bool = False
@@ -38,6 +44,9 @@ class Capabilities:
     rcpt_max: int = 0
     mail_max: int = 0
     size_offered: bool = False
+    binary: bool = False
+    requiretls: bool = False
+    mt_priority: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,10 @@ def check(envelope: Envelope, capabilities: Capabilities, size: int) -> bool:
         _refuse(Fault.SIZE, f"message of {size} octets; the receiver takes {capabilities.size}")
     if envelope.body is Body.EIGHT_BIT and not capabilities.eight_bit:
         _refuse(Fault.NO_8BITMIME, "the receiver does not offer 8BITMIME")
+    if envelope.body is Body.BINARY and not capabilities.binary:
+        _refuse(Fault.NO_BINARYMIME, "the receiver does not offer CHUNKING and BINARYMIME")
+    if envelope.handling is not None and not may_go(envelope, capabilities):
+        _refuse(Fault.NO_REQUIRETLS, "the receiver does not offer REQUIRETLS")
     sender = envelope.sender
     utf8 = envelope.smtputf8 or not (sender is None or sender.local.isascii())
     for recipient in envelope.recipients:
@@ -79,6 +92,14 @@ def check(envelope: Envelope, capabilities: Capabilities, size: int) -> bool:
     if utf8 and not capabilities.smtputf8:
         _refuse(Fault.NO_SMTPUTF8, "the receiver does not offer SMTPUTF8")
     return utf8
+
+
+def may_go(envelope: Envelope, capabilities: Capabilities) -> bool:
+    """Whether REQUIRETLS is met, if asked for; a notification is not stopped by it (RFC 8689 5)."""
+    handling = envelope.handling
+    if handling is None or not handling.requiretls or envelope.sender is None:
+        return True
+    return capabilities.requiretls
 
 
 def _refuse(fault: Fault, text: str) -> None:
@@ -104,19 +125,32 @@ def path(address: Address | None) -> str:
 
 
 def mail_command(envelope: Envelope, capabilities: Capabilities, size: int, utf8: bool) -> bytes:
-    """MAIL with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET, ENVID (RFC 3461) as offered."""
+    """MAIL with SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), RET, ENVID (RFC 3461),
+    REQUIRETLS (RFC 8689) and MT-PRIORITY (RFC 6710), as offered.
+    """
     command = "MAIL FROM:" + path(envelope.sender)
     if capabilities.size_offered:
         command += f" SIZE={size}"
     if envelope.body is Body.EIGHT_BIT and capabilities.eight_bit:
         command += " BODY=8BITMIME"
+    elif envelope.body is Body.BINARY:
+        command += " BODY=BINARYMIME"
     if utf8:
         command += " SMTPUTF8"
     if capabilities.dsn and envelope.ret is not None:
         command += f" RET={envelope.ret}"
     if capabilities.dsn and envelope.envid is not None:
         command += " ENVID=" + _parameter(envelope.envid)
+    if envelope.handling is not None:
+        command += _handling(envelope.handling, capabilities)
     return (command + "\r\n").encode()
+
+
+def _handling(handling: Handling, capabilities: Capabilities) -> str:
+    required = " REQUIRETLS" if handling.requiretls and capabilities.requiretls else ""
+    if handling.priority is None or not capabilities.mt_priority:
+        return required
+    return f"{required} MT-PRIORITY={handling.priority}"
 
 
 def rcpt_command(recipient: EnvelopeRecipient, dsn: bool) -> bytes:
@@ -154,6 +188,7 @@ class DotStuffer:
     """
 
     __slots__ = ("_dotted", "_tail")
+    left = 0
 
     def __init__(self, dotted: bool) -> None:
         self._dotted = dotted
@@ -177,6 +212,28 @@ class DotStuffer:
         return _LONE_DOT if self._tail == b"\r\n" else b"\r\n" + _LONE_DOT
 
 
+class ChunkFramer:
+    """One chunk of announced `size` (RFC 3030 4.2): nothing is changed. `left` octets are still to come."""
+
+    __slots__ = ("_command", "left")
+
+    def __init__(self, size: int) -> None:
+        self._command = bdat_command(size)
+        self.left = size
+
+    def feed(self, chunk: bytes) -> bytes:
+        self.left -= len(chunk)
+        command, self._command = self._command, b""
+        return command + chunk if command else chunk
+
+    def finish(self) -> bytes:
+        return b""
+
+
+def bdat_command(size: int) -> bytes:
+    return b"BDAT %d LAST\r\n" % size
+
+
 def framed(head: bytes, body: bytes, dotted: bool) -> bytes:
     """A whole small message as it goes over the wire, final dot and all."""
     if not dotted and body[-2:] == b"\r\n":
@@ -192,7 +249,7 @@ class Exchange:
     """A transaction while it runs.
 
     Write `begin()`, give every reply to `receive` and write what it answers.
-    When `content_due`, write the content and then call `dot_sent`. Until `done`;
+    When `content_due`, write the content (`binary`: as one chunk) and then call `dot_sent`. Until `done`;
     then `result` is the transaction, `in_step` says whether the session may go on
     and `needs_reset` whether RSET must come before the next MAIL.
 
@@ -210,9 +267,11 @@ class Exchange:
         "_mail",
         "_next",
         "_pipelining",
+        "_quick",
         "_rcpts",
         "_reset",
         "_trouble",
+        "binary",
         "content_due",
         "done",
         "in_step",
@@ -224,13 +283,15 @@ class Exchange:
         """Raises Unsendable, before anything was sent, when this message cannot go to this peer."""
         utf8 = check(envelope, capabilities, size)
         dsn, recipients = capabilities.dsn, envelope.recipients
+        self.binary = envelope.body is Body.BINARY
         self._commands: list[bytes] = [
             *((b"RSET\r\n",) if reset else ()),
             mail_command(envelope, capabilities, size, utf8),
             *[rcpt_command(recipient, dsn) for recipient in recipients],
-            b"DATA\r\n",
+            *((b"DATA\r\n",) if not self.binary else ()),
         ]
         self._pipelining = capabilities.pipelining
+        self._quick = self._pipelining and not self.binary
         self._reset = int(reset)
         self._next = 0
         self._accepted = 0
@@ -293,7 +354,7 @@ class Exchange:
     def receive(self, reply: Reply) -> bytes:
         """Take the next reply in order; what to write now, often nothing."""
         index = self._next - self._reset
-        if self._pipelining and 200 <= reply.code < 300 and 0 <= index <= self._count:
+        if self._quick and 200 <= reply.code < 300 and 0 <= index <= self._count:
             # Most replies are these: short for what follows.
             if index:
                 self._rcpts[index - 1] = reply
@@ -347,12 +408,22 @@ class Exchange:
             return self._start_content()
         elif at_data:
             self.done = True
+        elif self.binary and index == recipients:
+            self._start_chunk()
         elif not self._pipelining:
             if (index == 0 and reply.kind != 2) or (index == recipients and not self._accepted):
                 self.done = True
             else:
                 return self._commands[self._next]
         return b""
+
+    def _start_chunk(self) -> None:
+        """Where DATA would be said there is nothing to say: the chunk itself comes next."""
+        if self._accepted and self._mail is not None and self._mail.kind == 2:
+            self._next += 1
+            self.content_due = True
+        else:
+            self.done = True
 
     def _start_content(self) -> bytes:
         if self._accepted and self._mail is not None and 200 <= self._mail.code < 300:
