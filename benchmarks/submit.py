@@ -18,6 +18,7 @@ import multiprocessing
 import pstats
 import time
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 
 import uvloop
@@ -25,7 +26,8 @@ import uvloop
 from postroad.adapters.smtpd import Doors
 from postroad.config.model import Listener, SubmissionConfig
 from postroad.mail.events import Event
-from postroad.mail.message import Instant, Location, Message, Submission
+from postroad.mail.message import Instant, Location, Message, StagedBody, Submission
+from postroad.mail.mime import Octets
 from postroad.mail.reply import Reply
 from postroad.ports import BodyFile, Record, Stored
 
@@ -55,6 +57,12 @@ class Nothing:
         raise NotImplementedError
 
     async def read(self, location: Location) -> Stored:
+        raise NotImplementedError
+
+    def staged(self, body: StagedBody) -> AbstractContextManager[Octets]:
+        raise NotImplementedError
+
+    def discard(self, body: StagedBody) -> None:
         raise NotImplementedError
 
     def release(self, message: Message) -> None:

@@ -197,7 +197,7 @@ class Daemon:
         engine.ledger.reload(config.retry)
         engine.bounces.reload(config.retry)
         engine.sites.reload(loaded.limits)
-        entrances.intake.reload(loaded.admission, config.origin)
+        entrances.intake.reload(loaded.admission, config.origin, loaded.fitness)
         entrances.local.settings = loaded.local
         entrances.maildrop.settings = loaded.maildrop
         running.signer.close()

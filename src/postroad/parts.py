@@ -31,6 +31,7 @@ from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
 from postroad.engine.intake import Intake
 from postroad.engine.ledger import Ledger
+from postroad.engine.mending import Fitness
 from postroad.engine.packing import Packer
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
@@ -52,6 +53,7 @@ class Material:
     limits: dict[str, Limits]
     ground: Ground
     admission: AdmissionLimits
+    fitness: Fitness
     local: LocalSettings
     maildrop: MaildropSettings
 
@@ -125,6 +127,7 @@ def material(config: Config) -> Material:
             max_received=submission.max_received,
             max_recipients=submission.max_recipients,
         ),
+        fitness=Fitness(config.content.long_lines, config.content.downgrade_8bit),
         local=LocalSettings(
             origin=config.origin,
             max_message_size=submission.max_message_size,
@@ -255,6 +258,7 @@ def _entrances(
         events=events,
         new_id=new_id,
         fatal=fatal,
+        fitness=loaded.fitness,
     )
     smtp = Doors(
         config.listeners,

@@ -8,7 +8,7 @@ the values and errors named here; nothing of a library passes.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from postroad.mail.message import (
     Submission,
     TlsFacts,
 )
+from postroad.mail.mime import Octets
 from postroad.mail.outcome import Outcome, Stage, Trouble
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Hop, Route
@@ -121,6 +122,17 @@ class Spool(Protocol):
 
     def stage(self, id: str) -> BodyFile:
         """A file for a body too large for memory."""
+        ...
+
+    def staged(self, body: StagedBody) -> AbstractContextManager[Octets]:
+        """What was staged, to be read before it is appended. Every use of it blocks: for threads only.
+
+        Raises OSError where the disk does.
+        """
+        ...
+
+    def discard(self, body: StagedBody) -> None:
+        """A staged body that will not be appended is removed; harmless when repeated."""
         ...
 
     async def read(self, location: Location) -> Stored:

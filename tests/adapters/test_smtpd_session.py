@@ -174,7 +174,7 @@ async def test_a_large_body_goes_to_the_spool_with_its_hash(small_memory: House)
     staged = submission.content.body
     assert isinstance(staged, StagedBody)
     assert submission.content.head == b"Subject: s\r\n\r\n"
-    assert sha256(small_memory.spool.staged[staged.name]).digest() == sha256(body).digest()
+    assert sha256(small_memory.spool.waiting[staged.name]).digest() == sha256(body).digest()
     assert staged.relaxed_hash == relaxed_body_hash(body)
 
 
@@ -214,7 +214,7 @@ async def test_what_intake_refuses_is_not_left_in_the_spool() -> None:
     async with house(tls="off", auth="off", config=config, intake=intake) as place, client(place) as one:
         await into_data(one)
         assert (await one.say(b"Subject: s\r\n\r\nlong enough\r\n.\r\n")) == "550 5.7.1 no"
-        assert place.spool.staged == {}
+        assert place.spool.waiting == {}
 
 
 # --- clients that vanish ---
@@ -229,7 +229,7 @@ async def test_a_client_that_vanishes_in_data_leaves_nothing() -> None:
             await one.writer.drain()
         assert await how_it_ended(place) == ["lost"]
         assert place.intake.submissions == []
-        assert place.spool.staged == {}
+        assert place.spool.waiting == {}
 
 
 @pytest.mark.parametrize("tls", [False, True])

@@ -639,20 +639,20 @@ def test_the_accounts_file_is_found_before_it_exists(directory: Path) -> None:
 
 def test_the_shipped_file_shows_the_defaults(directory: Path) -> None:
     text = SHIPPED.read_text()
-    uncommented = re.sub(r"(?m)^#(?=[a-z_]+ = )", "", text)
+    uncommented = re.sub(r"(?m)^#(?=[a-z0-9_]+ = )", "", text)
     assert uncommented != text
     assert config(directory, HOST + uncommented) == config(directory, HOST + text) == config(directory, HOST)
 
 
 def test_the_shipped_file_shows_every_key_there_is(directory: Path) -> None:
-    text = re.sub(r"(?m)^#{1,2} ?(?=[a-z_]+ = |\[)", "", SHIPPED.read_text())
+    text = re.sub(r"(?m)^#{1,2} ?(?=[a-z0-9_]+ = |\[)", "", SHIPPED.read_text())
     known = keys(directory)
     shown: dict[str, set[str]] = {"": set()}
     table = ""
     for line in text.splitlines():
         if line.startswith("["):
             table = line.strip("[]").partition(".")[0]
-        elif found := re.match(r"([a-z_]+) = ", line):
+        elif found := re.match(r"([a-z0-9_]+) = ", line):
             shown.setdefault(table, set()).add(found[1])
     limits = set(keys(directory).repeated["route"]) & set(known.tables["delivery"])
     expected = {name: set(readers) for name, readers in known.tables.items()}

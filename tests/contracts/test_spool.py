@@ -86,6 +86,26 @@ async def test_a_discarded_body_leaves_its_id_free(spool: Spool) -> None:
     assert await whole(await spool.read(await stage(spool, 1, LARGE))) == HEAD + LARGE
 
 
+async def test_a_staged_body_can_be_read_anywhere_before_it_is_appended(spool: Spool) -> None:
+    file = spool.stage(queue_id(1))
+    await file.write(LARGE)
+    body = file.finish(b"h" * 32)
+    with spool.staged(body) as octets:
+        assert len(octets) == len(LARGE)
+        for start, end in ((0, 10), (300_000, 600_000), (len(LARGE) - 5, len(LARGE) + 5), (7, 7), (9, 3)):
+            assert octets[start:end] == LARGE[start:end]
+    assert await whole(await spool.read(await spool.append(record(1, body)))) == HEAD + LARGE
+
+
+async def test_a_finished_body_that_is_discarded_leaves_its_id_free(spool: Spool) -> None:
+    file = spool.stage(queue_id(1))
+    await file.write(b"first")
+    body = file.finish(b"h" * 32)
+    spool.discard(body)
+    spool.discard(body)
+    assert await whole(await spool.read(await stage(spool, 1, LARGE))) == HEAD + LARGE
+
+
 async def test_a_place_where_nothing_lies_is_damaged(spool: Spool) -> None:
     with pytest.raises(DamagedRecord):
         await spool.read(Location(99, 0, 400))

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 
 import pytest
 
+from postroad.engine.mending import Fitness
 from postroad.engine.site import READY_MOST
+from postroad.mail.backoff import RetryPolicy
 from postroad.mail.events import Accepted, Refused, StorageTrouble
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Lane, Location, Message, Recipient
+from postroad.mail.message import Content, Lane, Location, Message, Recipient
 from postroad.mail.outcome import Stage
 from postroad.ports import Record, StorageBroken
-from tests.support.engine import CommittingQueue, FragileSpool, engine
+from tests.support.engine import CommittingQueue, FragileSpool, NoSigner, engine
 from tests.support.loop import virtual
 from tests.support.scripted_network import Host, down, slow
 
@@ -202,3 +204,50 @@ async def test_urgent_mail_passes_a_backlog_that_ordinary_mail_waits_behind() ->
         order = [str(one.recipient) for one in post.arrived()]
         assert order.index("urgent@one.example") < order.index("late@one.example")
         assert {ordinary, urgent} <= set(post.removed())
+
+
+@virtual
+async def test_a_long_line_is_encoded_before_anything_is_signed_or_kept() -> None:
+    class Signer(NoSigner):
+        seen: Content | None = None
+
+        def domain_for(self, from_domain: str) -> str | None:
+            return from_domain
+
+        async def sign(self, domain: str, content: Content) -> bytes:
+            self.seen = content
+            return b"DKIM-Signature: d=example.com\r\n"
+
+    signer = Signer()
+    async with engine(ORG) as post:
+        post.packer.reload(signer, (), RetryPolicy())
+        await post.submit("b@example.org", body=b"x" * 2000 + b"\r\n")
+        await post.gone()
+        octets = post.arrived()[0].content
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    assert b"Content-Transfer-Encoding: quoted-printable\r\n\r\nxxx" in octets
+    assert signer.seen is not None
+    assert octets == b"DKIM-Signature: d=example.com\r\n" + signer.seen.head + bytes(signer.seen.body)  # type: ignore[arg-type]
+
+
+@virtual
+async def test_a_long_line_that_cannot_be_encoded_is_refused_and_nothing_is_kept() -> None:
+    async with engine(ORG, fitness=Fitness("refuse")) as post:
+        reply = await post.offer("b@example.org", body=b"x" * 2000 + b"\r\n")
+        assert (reply.code, reply.enhanced) == (550, "5.6.0")
+        assert post.events.of(Refused)[0].reply == str(reply)
+        assert post.spool.records == {}
+
+
+@virtual
+async def test_a_body_staged_anew_does_not_stay_behind_when_the_message_is_put_off() -> None:
+    async with engine(ORG) as post:
+        file = post.spool.stage("A")
+        await file.write(b"x" * 2000 + b"\r\n")
+        body = file.finish(b"h" * 32)
+        await asyncio.sleep(1)
+        post.queue.full = True
+        reply = await post.offer("b@example.org", body=body)
+        assert reply.code == 452
+        assert post.spool.waiting == {}
+        assert post.spool.records == {}

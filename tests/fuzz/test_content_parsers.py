@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from postroad.mail.address import AddressError, normalise_domain, parse_address, parse_path
 from postroad.mail.canonical import relaxed_body_hash, relaxed_header
+from postroad.mail.completion import Completion, complete
 from postroad.mail.dkim_fields import select
 from postroad.mail.headers import (
-    Completion,
-    complete,
     count_received,
     fields,
     from_domain,

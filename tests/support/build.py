@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from postroad.mail.address import Address
+from postroad.mail.data import has_long_line
 from postroad.mail.lifecycle import State
 from postroad.mail.message import (
     Change,
@@ -84,7 +85,8 @@ def envelope_recipient(to: str = "b@example.org", notify: Notify | None = None) 
 def content(head: bytes = HEAD, body: bytes | StagedBody = BODY) -> Content:
     dotted = isinstance(body, bytes) and (body.startswith(b".") or b"\n." in body)
     eight_bit = isinstance(body, bytes) and not body.isascii()
-    return Content(head, body, dotted=dotted, eight_bit=eight_bit)
+    long_lines = isinstance(body, StagedBody) or has_long_line(body)
+    return Content(head, body, dotted=dotted, eight_bit=eight_bit, long_lines=long_lines)
 
 
 def record(number: int = 1, body: bytes | StagedBody = BODY, **fields: Any) -> Record:

@@ -112,7 +112,7 @@ class House:
     def body(self, submission: Submission) -> bytes:
         """Head and body as one, wherever the body lies."""
         body = submission.content.body
-        rest = self.spool.staged[body.name] if isinstance(body, StagedBody) else body
+        rest = self.spool.waiting[body.name] if isinstance(body, StagedBody) else body
         return submission.content.head + rest
 
 

@@ -20,6 +20,7 @@ from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
 from postroad.engine.intake import Intake
 from postroad.engine.ledger import Ledger
+from postroad.engine.mending import Fitness
 from postroad.engine.packing import Packer
 from postroad.engine.recovery import recover
 from postroad.engine.scheduler import Scheduler
@@ -39,6 +40,7 @@ from postroad.mail.message import (
     Notify,
     Peer,
     Recipient,
+    StagedBody,
     Submission,
 )
 from postroad.mail.outcome import Kind, Outcome
@@ -171,6 +173,7 @@ class Settings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
     max_connections: int = 500
+    fitness: Fitness = field(default_factory=Fitness)
     seed: int = 1
     ttl: float = 300.0
     connect_delay: float = 0.01
@@ -251,6 +254,7 @@ class Engine:
             events=events,
             new_id=self.new_id,
             fatal=self.fatal.append,
+            fitness=settings.fitness,
         )
         self.control = QueueControl(
             queue=self.queue,
@@ -292,7 +296,7 @@ class Engine:
         sender: str = "a@example.com",
         notify: Notify | None = None,
         lane: Lane = Lane.NORMAL,
-        body: bytes = BODY,
+        body: bytes | StagedBody = BODY,
     ) -> Reply:
         """Hand in one message; an empty sender is the null sender."""
         envelope = Envelope(

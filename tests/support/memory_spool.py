@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from postroad.mail.message import Location, Message, StagedBody
@@ -47,12 +48,12 @@ class MemoryBody:
     def finish(self, relaxed_hash: bytes) -> StagedBody:
         octets = bytes(self._octets)
         self._spool.unfinished.discard(self._name)
-        self._spool.staged[self._name] = octets
+        self._spool.waiting[self._name] = octets
         return StagedBody(self._name, len(octets), zlib.crc32(octets), relaxed_hash)
 
     def discard(self) -> None:
         self._spool.unfinished.discard(self._name)
-        self._spool.staged.pop(self._name, None)
+        self._spool.waiting.pop(self._name, None)
 
 
 class MemorySpool:
@@ -64,7 +65,7 @@ class MemorySpool:
     def __init__(self) -> None:
         self.records: dict[Location, Record] = {}
         self.released: list[Location] = []
-        self.staged: dict[str, bytes] = {}
+        self.waiting: dict[str, bytes] = {}
         self.unfinished: set[str] = set()
         self.bodies: dict[Location, bytes] = {}
         # Recipients that are done, of messages that go on.
@@ -85,13 +86,20 @@ class MemorySpool:
         body = record.content.body
         location = Location(1, self._end, OVERHEAD + record.content.size)
         if isinstance(body, StagedBody):
-            self.bodies[location] = self.staged.pop(body.name)
+            self.bodies[location] = self.waiting.pop(body.name)
         self._end += location.length
         self.records[location] = record
         return location
 
     def stage(self, id: str) -> MemoryBody:
         return MemoryBody(self, id)
+
+    @contextmanager
+    def staged(self, body: StagedBody) -> Iterator[bytes]:
+        yield self.waiting[body.name]
+
+    def discard(self, body: StagedBody) -> None:
+        self.waiting.pop(body.name, None)
 
     async def read(self, location: Location) -> MemoryStored:
         record = self.records.get(location)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from postroad.mail import xtext
 from postroad.mail.address import Address, AddressError, parse_address
+from postroad.mail.data import has_long_line
 from postroad.mail.headers import split
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Notify, Ret
@@ -124,7 +125,8 @@ def canonical_content(raw: bytes) -> Content:
     if raw and not raw.endswith(b"\r\n"):
         raw += b"\r\n"
     head, body = split(raw)
-    return Content(head, body, raw.startswith(b".") or b"\n." in raw, not raw.isascii())
+    dotted = raw.startswith(b".") or b"\n." in raw
+    return Content(head, body, dotted, not raw.isascii(), has_long_line(raw))
 
 
 def _address(text: str, origin: str, enhanced: str) -> Address:

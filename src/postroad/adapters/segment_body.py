@@ -9,6 +9,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from postroad.mail.message import StagedBody
 from postroad.ports import StorageBroken, StorageFull
@@ -90,3 +91,33 @@ class StagedFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class StagedOctets:
+    """`mail.mime.Octets` of a finished body, for the time of a block; read where it is asked for."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        os.close(self._descriptor)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, place: slice, /) -> bytes:
+        start, end, _ = place.indices(self._size)
+        read: list[bytes] = []
+        while start < end:
+            chunk = os.pread(self._descriptor, end - start, start)
+            if not chunk:
+                raise OSError(errno.EIO, "shorter than what was written", str(self._path))
+            read.append(chunk)
+            start += len(chunk)
+        return read[0] if len(read) == 1 else b"".join(read)

@@ -28,7 +28,7 @@ from pathlib import Path
 from postroad.adapters import segment_format
 from postroad.adapters.group_commit import GroupCommit
 from postroad.adapters.segment_audit import walk_segment
-from postroad.adapters.segment_body import STAGE, StagedFile
+from postroad.adapters.segment_body import STAGE, StagedFile, StagedOctets
 from postroad.adapters.segment_lock import SpoolInUse as SpoolInUse
 from postroad.adapters.segment_lock import hold, let_go_of
 from postroad.adapters.segment_marks import SUFFIX, WHOLE, Marks, done_name, marks_of, read_marks, write_marks
@@ -138,6 +138,12 @@ class Segments:
 
     def stage(self, id: str) -> StagedFile:
         return StagedFile(self.directory, id, self._reserve)
+
+    def staged(self, body: StagedBody) -> StagedOctets:
+        return StagedOctets(self.directory / body.name, body.size)
+
+    def discard(self, body: StagedBody) -> None:
+        (self.directory / body.name).unlink(missing_ok=True)
 
     async def read(self, location: Location) -> Stored:
         return await self._reader.read(location)

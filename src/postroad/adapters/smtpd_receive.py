@@ -145,7 +145,8 @@ class Reception:
             self._spilled.file.discard()
 
     def _content(self, head: bytes, body: bytes | StagedBody) -> Content:
-        return Content(head, body, self._decoder.dotted, self._decoder.eight_bit)
+        decoder = self._decoder
+        return Content(head, body, decoder.dotted, decoder.eight_bit, decoder.longest_line > 0)
 
     def _objection(self) -> Reply | None:
         decoder = self._decoder

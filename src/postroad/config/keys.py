@@ -62,6 +62,17 @@ ACCOUNT: Readers = {
     "idempotency": listed(choice(*MARKS), empty=True),
 }
 
+_DNS: Readers = {
+    "nameservers": listed(values.nameserver, empty=True),
+    "timeout": duration,
+    "max_in_flight": _COUNT,
+}
+
+_CONTENT: Readers = {
+    "long_lines": choice("encode", "refuse", "pass"),
+    "downgrade_8bit": flag,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -92,13 +103,10 @@ def keys(base: Path) -> Keys:
         },
         tables={
             "submission": _submission(base),
+            "content": _CONTENT,
             "queue": {"low_water": size},
             "tls": {"certificate": files.file_in(base), "key": files.file_in(base)},
-            "dns": {
-                "nameservers": listed(values.nameserver, empty=True),
-                "timeout": duration,
-                "max_in_flight": _COUNT,
-            },
+            "dns": _DNS,
             "delivery": {
                 "port": _PORT,
                 "allow_private_addresses": flag,

@@ -207,6 +207,7 @@ def _config(path: Path, tables: Tables, report: Report) -> model.Config:
         origin=tables.top.get("origin", hostname),
         listeners=tuple(_listener(entry, n, report) for n, entry in enumerate(tables.repeated["listener"])),
         submission=model.SubmissionConfig(**submission),
+        content=model.ContentConfig(**single["content"]),
         tls=model.TlsConfig(**single["tls"]),
         queue=model.QueueConfig(**single["queue"]),
         dns=model.DnsConfig(**single["dns"]),

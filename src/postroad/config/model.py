@@ -59,6 +59,14 @@ class SubmissionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentConfig:
+    """What is done about content that not every host may be sent. `long_lines`: encode | refuse | pass."""
+
+    long_lines: str = "encode"
+    downgrade_8bit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class QueueConfig:
     """`low_water`: with less room than that on the disk nothing new is accepted."""
 
@@ -121,6 +129,7 @@ class Config:
     listeners: tuple[Listener, ...] = ()
     submission: SubmissionConfig = field(default_factory=SubmissionConfig)
     queue: QueueConfig = field(default_factory=QueueConfig)
+    content: ContentConfig = field(default_factory=ContentConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
     dns: DnsConfig = field(default_factory=DnsConfig)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
+from postroad.engine.mending import Fitness, Mender
 from postroad.engine.packing import Packer
 from postroad.engine.scheduler import Scheduler
 from postroad.mail.admission import AdmissionLimits, consider
+from postroad.mail.completion import Completion, complete
 from postroad.mail.events import Accepted, InternalError, Refused, StorageTrouble
-from postroad.mail.headers import Completion, complete, message_id, rfc5322_date
-from postroad.mail.message import Content, Message, Recipient, Submission
+from postroad.mail.headers import message_id, rfc5322_date
+from postroad.mail.message import Content, Message, Recipient, StagedBody, Submission
 from postroad.mail.reply import Reply
 from postroad.ports import Clock, Events, NewId, Queue, Spool, StorageBroken, StorageFull
 
@@ -37,6 +39,7 @@ class Intake:
         events: Events,
         new_id: NewId,
         fatal: Callable[[BaseException], None],
+        fitness: Fitness,
     ) -> None:
         self._hostname = hostname
         self._origin = origin
@@ -49,10 +52,12 @@ class Intake:
         self._events = events
         self._new_id = new_id
         self._fatal = fatal
+        self._mender = Mender(spool, fitness)
 
-    def reload(self, limits: AdmissionLimits, origin: str) -> None:
+    def reload(self, limits: AdmissionLimits, origin: str, fitness: Fitness) -> None:
         self._limits = limits
         self._origin = origin
+        self._mender.fitness = fitness
 
     async def accept(self, submission: Submission, id: str | None = None) -> Reply:
         """250 with the queue id once the message is durable, else why not.
@@ -85,6 +90,12 @@ class Intake:
         now = self._clock.now()
         id = id or self._new_id(now)
         envelope, content = submission.envelope, submission.content
+        if self._mender.concerns(content):
+            mended = await self._mender.mend(content, id)
+            if isinstance(mended, Reply):
+                self._tell_refused(submission, mended)
+                return mended
+            content = mended
         only = envelope.recipients[0].address if len(envelope.recipients) == 1 else None
         head = complete(
             content.head,
@@ -112,6 +123,8 @@ class Intake:
             await self._add(message, recipients)
         except BaseException:
             placed.give_back()
+            if content is not submission.content and isinstance(content.body, StagedBody):
+                self._spool.discard(content.body)
             raise
         self._tell_accepted(submission, message, head)
         placed.dispatch(message, recipients)

@@ -134,6 +134,17 @@ class DataDecoder:
         self._line = size - (last + 1 if last >= 0 else start)
 
 
+def has_long_line(octets: bytes) -> bool:
+    """Whether some line, canonical line ends, is longer than `LONG_LINE`."""
+    start, size = 0, len(octets)
+    while size - start > LONG_LINE:
+        newline = octets.rfind(b"\n", start, start + LONG_LINE + 2)
+        if newline < 0:
+            return True
+        start = newline + 1
+    return False
+
+
 def _undecided(raw: bytes) -> int:
     """How many octets at the end are a line end, or one and a dot: what follows gives them a meaning."""
     for tail in (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r", b"\n.", b"\n"):

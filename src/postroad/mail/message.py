@@ -125,13 +125,15 @@ class Content:
 
     `head` is the header fields with the empty line that ends them (absent only
     when the message ended with its headers); `body` what follows. Sent is
-    head + body. `dotted`: some line starts with "."; `eight_bit`: some octet > 127.
+    head + body. `dotted`: some line starts with "."; `eight_bit`: some octet > 127;
+    `long_lines`: some line has more than the 998 octets that may be sent.
     """
 
     head: bytes
     body: bytes | StagedBody
     dotted: bool
     eight_bit: bool
+    long_lines: bool = False
 
     @property
     def size(self) -> int:
