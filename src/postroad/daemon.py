@@ -198,6 +198,7 @@ class Daemon:
         engine.bounces.reload(config.retry)
         engine.sites.reload(loaded.limits)
         entrances.intake.reload(loaded.admission, config.origin, loaded.fitness)
+        entrances.linter.reload(config.accounts, loaded.signs)
         entrances.local.settings = loaded.local
         entrances.maildrop.settings = loaded.maildrop
         running.signer.close()

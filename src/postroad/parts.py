@@ -31,6 +31,7 @@ from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
 from postroad.engine.intake import Intake
 from postroad.engine.ledger import Ledger
+from postroad.engine.linting import Linter
 from postroad.engine.mending import Fitness
 from postroad.engine.packing import Packer
 from postroad.engine.scheduler import Scheduler
@@ -49,6 +50,7 @@ class Material:
     """What a configuration names and a reload reads again: all of it loaded, or an error raised."""
 
     signer: DkimSigner
+    signs: Callable[[str], bool] | None
     tls: ssl.SSLContext | None
     limits: dict[str, Limits]
     ground: Ground
@@ -88,6 +90,7 @@ class Entrances:
     """Where mail and operators come in."""
 
     intake: Intake
+    linter: Linter
     accounts: PasswdAccounts | None
     smtp: Doors
     local: LocalDoor
@@ -108,8 +111,10 @@ def material(config: Config) -> Material:
     """Load keys and certificates. Raises DkimKeyError, TlsError, OSError, each naming its file."""
     routes = config.routes
     submission = config.submission
+    signer = DkimSigner(config.dkim)
     return Material(
-        signer=DkimSigner(config.dkim),
+        signer=signer,
+        signs=(lambda domain: signer.domain_for(domain) is not None) if config.dkim else None,
         tls=server_context(config.tls),
         limits={
             DIRECT: _limits(config.delivery.limits, config),
@@ -246,6 +251,7 @@ def _entrances(
     fatal: Callable[[BaseException], None],
 ) -> Entrances:
     clock, events, queue, new_id = base.clock, base.events, base.queue, base.new_id
+    linter = Linter(events, config.accounts, loaded.signs)
     intake = Intake(
         hostname=config.hostname,
         origin=config.origin,
@@ -259,6 +265,7 @@ def _entrances(
         new_id=new_id,
         fatal=fatal,
         fitness=loaded.fitness,
+        linter=linter,
     )
     smtp = Doors(
         config.listeners,
@@ -284,7 +291,7 @@ def _entrances(
     )
     local = LocalDoor(config.socket_path, control, intake, events, clock, loaded.local)
     maildrop = MaildropDoor(config.maildrop_path, intake, queue, new_id, clock, events, loaded.maildrop)
-    return Entrances(intake, accounts, smtp, local, maildrop)
+    return Entrances(intake, linter, accounts, smtp, local, maildrop)
 
 
 def _facts(config: Config, smtp: Doors, since: Instant) -> Callable[[], dict[str, object]]:

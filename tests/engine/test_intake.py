@@ -7,8 +7,9 @@ import pytest
 
 from postroad.engine.mending import Fitness
 from postroad.engine.site import READY_MOST
+from postroad.mail.account import AccountPolicies, AccountPolicy
 from postroad.mail.backoff import RetryPolicy
-from postroad.mail.events import Accepted, Refused, StorageTrouble
+from postroad.mail.events import Accepted, Linted, Refused, StorageTrouble
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Content, Lane, Location, Message, Recipient
 from postroad.mail.outcome import Stage
@@ -251,3 +252,37 @@ async def test_a_body_staged_anew_does_not_stay_behind_when_the_message_is_put_o
         assert reply.code == 452
         assert post.spool.waiting == {}
         assert post.spool.records == {}
+
+
+WARNED = AccountPolicies(tables={"user": AccountPolicy(lint="warn")})
+REJECTED = AccountPolicies(AccountPolicy(lint="reject"), {"other": AccountPolicy()})
+
+
+@virtual
+async def test_a_header_outside_the_rules_is_told_and_taken_where_its_account_is_warned() -> None:
+    async with engine(ORG, accounts=WARNED, signs=lambda domain: False) as post:
+        id = await post.submit("b@example.org")
+        (told,) = post.events.of(Linted)
+        assert (told.id, told.account, told.sender) == (id, "user", "a@example.com")
+        assert [finding.partition(":")[0] for finding in told.findings] == ["from-not-signed"]
+        await post.gone()
+
+
+@virtual
+async def test_a_header_outside_the_rules_is_refused_where_its_account_wants_it() -> None:
+    async with engine(ORG, accounts=REJECTED, signs=lambda domain: False) as post:
+        reply = await post.offer("b@example.org")
+        assert (reply.code, reply.enhanced) == (550, "5.7.20")
+        assert "example.com" in reply.text
+        assert post.events.of(Refused)[0].reply == str(reply)
+        assert post.spool.records == {}
+
+
+@virtual
+async def test_nothing_is_told_of_an_account_that_is_not_looked_at() -> None:
+    async with engine(
+        ORG, accounts=AccountPolicies(tables={"x": AccountPolicy(lint="reject")}), signs=lambda domain: False
+    ) as post:
+        await post.submit("b@example.org")
+        assert post.events.of(Linted) == []
+        await post.gone()

@@ -20,11 +20,13 @@ from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
 from postroad.engine.intake import Intake
 from postroad.engine.ledger import Ledger
+from postroad.engine.linting import Linter
 from postroad.engine.mending import Fitness
 from postroad.engine.packing import Packer
 from postroad.engine.recovery import recover
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
+from postroad.mail.account import AccountPolicies
 from postroad.mail.admission import AdmissionLimits
 from postroad.mail.backoff import RetryPolicy
 from postroad.mail.events import Event, InternalError, Notified, Removed, Tried
@@ -174,6 +176,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     max_connections: int = 500
     fitness: Fitness = field(default_factory=Fitness)
+    accounts: AccountPolicies = field(default_factory=AccountPolicies)
+    signs: Callable[[str], bool] | None = None
     seed: int = 1
     ttl: float = 300.0
     connect_delay: float = 0.01
@@ -255,6 +259,7 @@ class Engine:
             new_id=self.new_id,
             fatal=self.fatal.append,
             fitness=settings.fitness,
+            linter=Linter(events, settings.accounts, settings.signs),
         )
         self.control = QueueControl(
             queue=self.queue,

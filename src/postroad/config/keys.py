@@ -60,6 +60,7 @@ ACCOUNT: Readers = {
     "max_recipients": _COUNT,
     "lane": values.lane,
     "idempotency": listed(choice(*MARKS), empty=True),
+    "lint": choice("off", "warn", "reject"),
 }
 
 _DNS: Readers = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
+from postroad.engine.linting import Linter
 from postroad.engine.mending import Fitness, Mender
 from postroad.engine.packing import Packer
 from postroad.engine.scheduler import Scheduler
@@ -40,6 +41,7 @@ class Intake:
         new_id: NewId,
         fatal: Callable[[BaseException], None],
         fitness: Fitness,
+        linter: Linter,
     ) -> None:
         self._hostname = hostname
         self._origin = origin
@@ -53,6 +55,7 @@ class Intake:
         self._new_id = new_id
         self._fatal = fatal
         self._mender = Mender(spool, fitness)
+        self._linter = linter
 
     def reload(self, limits: AdmissionLimits, origin: str, fitness: Fitness) -> None:
         self._limits = limits
@@ -90,6 +93,11 @@ class Intake:
         now = self._clock.now()
         id = id or self._new_id(now)
         envelope, content = submission.envelope, submission.content
+        if self._linter.active:
+            refusal = self._linter.judge(submission, id)
+            if refusal is not None:
+                self._tell_refused(submission, refusal)
+                return refusal
         if self._mender.concerns(content):
             mended = await self._mender.mend(content, id)
             if isinstance(mended, Reply):

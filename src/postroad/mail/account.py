@@ -32,7 +32,8 @@ class AccountPolicy:
     `allowed_from` those for every address in From (None: the same). Hours and days
     are those of the clock in UTC. `lane` None: what the client asks for, else normal;
     a client may ask for less than the account's, not for more. `idempotency`: what
-    tells that a submission was made before (`mail.idempotency`).
+    tells that a submission was made before (`mail.idempotency`). `lint`: off | warn |
+    reject, what becomes of headers outside the rules (`mail.lint`).
     """
 
     enabled: bool = True
@@ -47,6 +48,7 @@ class AccountPolicy:
     max_recipients: int | None = None
     lane: Lane | None = None
     idempotency: tuple[str, ...] = ("header", "envid")
+    lint: str = "off"
 
 
 FREE = AccountPolicy()

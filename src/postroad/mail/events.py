@@ -64,6 +64,17 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Linted:
+    """The header of a submission is outside the rules; `findings` are "name: what, and its cure"."""
+
+    id: str
+    peer: Peer
+    account: str
+    sender: str
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LoginFailed:
     peer: Peer
     method: str
@@ -200,6 +211,7 @@ Event = (
     | Reloaded
     | Accepted
     | Refused
+    | Linted
     | LoginFailed
     | LoggedIn
     | SessionEnded
