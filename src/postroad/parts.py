@@ -36,10 +36,9 @@ from postroad.engine.mending import Fitness
 from postroad.engine.packing import Packer
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
-from postroad.mail.address import Address
 from postroad.mail.admission import AdmissionLimits
 from postroad.mail.message import Instant
-from postroad.mail.routing import DIRECT, hop_for
+from postroad.mail.routing import DIRECT, Routes
 from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
 from postroad.ports import StorageBroken
@@ -110,6 +109,7 @@ class Parts:
 def material(config: Config) -> Material:
     """Load keys and certificates. Raises DkimKeyError, TlsError, OSError, each naming its file."""
     routes = config.routes
+    ways = Routes(routes)
     submission = config.submission
     signer = DkimSigner(config.dkim)
     return Material(
@@ -136,14 +136,10 @@ def material(config: Config) -> Material:
         local=LocalSettings(
             origin=config.origin,
             max_message_size=submission.max_message_size,
-            hop_of=lambda address: _hop_name(address, config),
+            hop_of=lambda address: str(ways.hop_for(address)),
         ),
         maildrop=MaildropSettings(config.origin, submission.max_message_size),
     )
-
-
-def _hop_name(address: Address, config: Config) -> str:
-    return str(hop_for(address, config.routes))
 
 
 def _limits(limits: Limits, config: Config) -> Limits:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from postroad.mail.address import Address
-from postroad.mail.routing import DIRECT, Endpoint, Hop, Route, hop_for, matches, route_for
+from postroad.mail.routing import DIRECT, Endpoint, Hop, Route, Routes, patterns_of
 
 RELAYED = Route("inside", match=("*.corp.example",), relay=("relay.example", 2525))
 BY_MX = Route("strict", match=("bank.example",))
@@ -26,7 +26,8 @@ ROUTES = (RELAYED, BY_MX, SIX)
     ],
 )
 def test_a_pattern_names_a_domain_or_those_below_it(pattern: str, domain: str, result: bool) -> None:
-    assert matches(pattern, domain) is result
+    assert (pattern in patterns_of(domain)) is result
+    assert (Routes([Route("r", match=(pattern,))]).place(domain) is not None) is result
 
 
 @pytest.mark.parametrize(
@@ -39,18 +40,23 @@ def test_a_pattern_names_a_domain_or_those_below_it(pattern: str, domain: str, r
     ],
 )
 def test_the_hop_of_a_recipient(domain: str, hop: Hop, shown: str) -> None:
-    assert hop_for(Address("a", domain), ROUTES) == hop
+    assert Routes(ROUTES).hop_for(Address("a", domain)) == hop
     assert str(hop) == shown
 
 
 def test_the_first_route_that_matches_wins() -> None:
-    assert route_for("a.corp.example", (EVERYTHING, *ROUTES)) is EVERYTHING
-    assert route_for("a.corp.example", (*ROUTES, EVERYTHING)) is RELAYED
-    assert route_for("other.example", ROUTES) is None
+    assert Routes((EVERYTHING, *ROUTES)).place("a.corp.example") == 0
+    assert Routes((*ROUTES, EVERYTHING)).place("a.corp.example") == 0
+    assert Routes((*ROUTES, EVERYTHING)).place("other.example") == 3
+    assert Routes(ROUTES).place("other.example") is None
+
+
+def test_of_routes_with_the_same_pattern_the_first_counts() -> None:
+    assert Routes((BY_MX, RELAYED, BY_MX)).place("bank.example") == 0
 
 
 def test_recipients_of_one_relay_share_a_hop() -> None:
-    hops = {hop_for(Address("a", f"{n}.corp.example"), ROUTES) for n in range(3)}
+    hops = {Routes(ROUTES).hop_for(Address("a", f"{n}.corp.example")) for n in range(3)}
     assert len(hops) == 1
 
 

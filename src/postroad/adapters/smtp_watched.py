@@ -1,9 +1,11 @@
 """aiosmtplib's protocol under watch, and what goes wrong before a session is there, as ConnectFailed.
 
 aiosmtplib drops what arrives unasked, takes any number for a code and tells one
-lost connection from no other. So every octet also passes our own parser, whose
-replies are the ones judged, and what was not asked for ends the connection
-(RFC 3207 6: octets injected before TLS must not be believed after it).
+lost connection from no other, and each of its replies costs a lock and a task's
+timeout. So every octet passes our own parser, whose replies are the ones judged,
+and what was not asked for ends the connection (RFC 3207 6: octets injected before
+TLS must not be believed after it); aiosmtplib hears what it asked itself, which is
+STARTTLS alone.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ class Watched(SMTPProtocol):
         self._parser = ReplyParser()
         self._heard: list[Reply] = []
         self._asked = 1
+        self._loop = asyncio.get_running_loop()
+        self._reply: asyncio.Future[Reply] | None = None
+        self._theirs = False
 
     def data_received(self, data: bytes) -> None:
         self._heard += self._parser.feed(data)
@@ -38,10 +43,39 @@ class Watched(SMTPProtocol):
             self.violation = self._parser.violation.text
         elif len(self._heard) + self._parser.pending > self._asked:
             self.violation = "the peer spoke before it was asked"
-        if self.violation is None:
-            super().data_received(data)
-        else:
+        if self.violation is not None:
+            self._fail(ConnectionAbortedError(self.violation))
             self.abort()
+        elif self._theirs:
+            super().data_received(data)
+        elif len(self._heard) == self._asked and self._reply is not None and not self._reply.done():
+            self._reply.set_result(self._heard[-1])
+
+    def eof_received(self) -> bool:
+        self._fail(ConnectionResetError("the peer closed the connection"))
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc or ConnectionResetError("connection lost"))
+        super().connection_lost(exc)
+
+    def _fail(self, error: Exception) -> None:
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(error)
+
+    async def _hear(self, timeout: float) -> Reply:
+        """The reply to what was asked last. Raises OSError, TimeoutError among them."""
+        if len(self._heard) >= self._asked:
+            return self._heard[-1]
+        if self.transport is None or self.carrier.is_closing():
+            raise ConnectionResetError("connection lost")
+        reply: asyncio.Future[Reply] = self._loop.create_future()
+        self._reply = reply
+        timer = self._loop.call_later(timeout, self._fail, TimeoutError())
+        try:
+            return await reply
+        finally:
+            timer.cancel()
 
     @property
     def secured(self) -> bool:
@@ -57,23 +91,25 @@ class Watched(SMTPProtocol):
             self.carrier.abort()
 
     async def greeting(self, timeout: float) -> Reply:
-        await self.read_response(timeout)
-        return self._heard[-1]
+        return await self._hear(timeout)
 
     async def ask(self, *words: bytes, timeout: float) -> Reply:
         self._asked += 1
-        await self.execute_command(*words, timeout=timeout)
-        return self._heard[-1]
+        self.carrier.write(b" ".join(words) + b"\r\n")
+        return await self._hear(timeout)
 
     async def secure(self, context: ssl.SSLContext, name: str, timeout: float) -> None:
         """STARTTLS and the handshake. Raises ConnectFailed when the peer's reply is not 220."""
         self._asked += 1
+        self._theirs = True
         try:
             await self.start_tls(context, server_hostname=name, timeout=timeout)
         except SMTPException:
             if len(self._heard) == self._asked and not self.secured and self.violation is None:
                 raise judged(self._heard[-1], Stage.STARTTLS) from None
             raise
+        finally:
+            self._theirs = False
 
 
 def agreed(reply: Reply, stage: Stage) -> Reply:

@@ -23,7 +23,7 @@ from postroad.mail.message import (
     Recipient,
 )
 from postroad.mail.outcome import Outcome
-from postroad.mail.routing import Hop, Route, hop_for
+from postroad.mail.routing import Hop, Route, Routes
 from postroad.ports import Record, Signer, Spool
 
 NOWHERE = Location(0, 0, 0)
@@ -48,12 +48,12 @@ class Packer:
     def __init__(self, spool: Spool, signer: Signer, routes: Sequence[Route], retry: RetryPolicy) -> None:
         self._spool = spool
         self._signer = signer
-        self._routes = tuple(routes)
+        self._routes = Routes(routes)
         self._retry = retry
 
     def reload(self, signer: Signer, routes: Sequence[Route], retry: RetryPolicy) -> None:
         self._signer = signer
-        self._routes = tuple(routes)
+        self._routes = Routes(routes)
         self._retry = retry
 
     async def pack(
@@ -108,7 +108,7 @@ class Packer:
         starts: dict[Hop, Start] = {}
         rows = []
         for n, to in enumerate(envelope.recipients):
-            hop = hop_for(to.address, self._routes)
+            hop = self._routes.hop_for(to.address)
             start = starts.get(hop)
             if start is None:
                 start = starts[hop] = place(hop, lane, now)

@@ -67,29 +67,50 @@ class Endpoint:
         return f"{self.host}[{self.address}]:{self.port}"
 
 
-def matches(pattern: str, domain: str) -> bool:
-    """Whether a route's pattern names this lower-case domain."""
-    if pattern == "*":
-        return True
-    if pattern.startswith("*."):
-        return domain.endswith(pattern[1:])
-    return domain == pattern
+class Routes:
+    """The configured routes in their order; the first that matches a domain wins.
+
+    However many there are, a domain is looked up by its own name and those above it.
+    """
+
+    __slots__ = ("_hops", "_places", "_routes")
+
+    def __init__(self, routes: Sequence[Route] = ()) -> None:
+        self._routes = tuple(routes)
+        # Of the routes with a relay the one hop that all their recipients share.
+        self._hops = tuple(_relayed(route) for route in self._routes)
+        self._places: dict[str, int] = {}
+        for place, route in enumerate(self._routes):
+            for pattern in route.match:
+                self._places.setdefault(pattern, place)
+
+    def place(self, domain: str) -> int | None:
+        """Which route is the first that matches this lower-case domain; None: by MX."""
+        places = self._places
+        if not places:
+            return None
+        return min((places[p] for p in patterns_of(domain) if p in places), default=None)
+
+    def hop_for(self, address: Address) -> Hop:
+        """The hop of a recipient; without a route, its domain by MX."""
+        place = self.place(address.domain)
+        if place is None:
+            return Hop(DIRECT, address.domain)
+        return self._hops[place] or Hop(self._routes[place].name, address.domain)
 
 
-def route_for(domain: str, routes: Sequence[Route]) -> Route | None:
-    """The first route that matches, or None: by MX."""
-    for route in routes:
-        if any(matches(pattern, domain) for pattern in route.match):
-            return route
-    return None
-
-
-def hop_for(address: Address, routes: Sequence[Route]) -> Hop:
-    """The hop of a recipient: first matching route wins; without one, its domain by MX."""
-    route = route_for(address.domain, routes)
-    if route is None:
-        return Hop(DIRECT, address.domain)
+def _relayed(route: Route) -> Hop | None:
     if route.relay is None:
-        return Hop(route.name, address.domain)
+        return None
     host, port = route.relay
     return Hop(route.name, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+def patterns_of(domain: str) -> list[str]:
+    """Every pattern of a route that names this domain."""
+    patterns = ["*", domain]
+    dot = domain.find(".")
+    while dot >= 0:
+        patterns.append("*" + domain[dot:])
+        dot = domain.find(".", dot + 1)
+    return patterns
