@@ -151,13 +151,18 @@ class JsonLines:
 
     def event(self, now: Instant, event: Event, least: int) -> Iterable[Line]:
         ts = self._stamp(now)
-        return [
-            (level, self._encode({"ts": ts, "level": LEVEL_NAMES[level], "event": name, **fields}))
-            for level, name, fields in entries(event, least)
-        ]
+        lines: list[Line] = []
+        for level, name, fields, to in entries(event, least):
+            said = {"ts": ts, "level": LEVEL_NAMES[level], "event": name, **fields}
+            for address in to[:-1]:
+                lines.append((level, self._encode(said | {"to": address})))
+            if to:
+                said["to"] = to[-1]
+            lines.append((level, self._encode(said)))
+        return lines
 
     def entry(self, now: Instant, entry: Entry) -> Iterable[Line]:
-        level, name, fields = entry
+        level, name, fields, _ = entry
         said = {"ts": self._stamp(now), "level": LEVEL_NAMES[level], "event": name, **fields}
         return ((level, self._encode(said)),)
 

@@ -18,8 +18,8 @@ from postroad.adapters.journal_fields import INFO, LEVEL_NAMES, Entry, entries
 from postroad.mail.events import Event
 from postroad.mail.message import Instant
 
-# In a pattern they stand for the time, a key and a value; no entry holds them.
-_TIME, _KEY, _VALUE = "\x00", "\x01", "\x02"
+# In a pattern they stand for the time, a key and a value, in a line for the recipient; no entry holds them.
+_TIME, _KEY, _VALUE, _TO = "\x00", "\x01", "\x02", "\x03"
 
 
 # What makes structlog put a text between quotes.
@@ -55,14 +55,24 @@ class ConsoleLines:
 
     def event(self, now: Instant, event: Event, least: int) -> Iterable[tuple[int, bytes]]:
         lines: list[tuple[int, bytes]] = []
-        for level, name, fields in entries(event, least):
+        for level, name, fields, to in entries(event, least):
+            if len(to) > 1:
+                lines.extend(self._alike(now, level, name, fields, to))
+                continue
             trace = fields.pop("trace", ())
             lines.append((level, self._filled(now, level, name, fields)))
             lines.extend((level, f"    {line}".encode()) for line in trace)
         return lines
 
+    def _alike(
+        self, now: Instant, level: int, name: str, fields: dict[str, Any], to: list[str]
+    ) -> Iterable[tuple[int, bytes]]:
+        """Lines that differ in their recipient alone are that line filled in."""
+        before, after = self._filled(now, level, name, {**fields, "to": _TO}).split(_TO.encode())
+        return [(level, before + _shown(address).encode() + after) for address in to]
+
     def entry(self, now: Instant, entry: Entry) -> Iterable[tuple[int, bytes]]:
-        level, name, fields = entry
+        level, name, fields, _ = entry
         said = {key: value for key, value in fields.items() if value not in (None, "", [], ())}
         trace = said.pop("trace", ())
         yield level, self._rendered(level, name, self._local(now), **said).rstrip().encode()

@@ -74,11 +74,12 @@ class Stamp:
 
 
 class Entry(NamedTuple):
-    """One line of the log before it has a format."""
+    """One line of the log before it has a format; with `to` one for each, as its field "to"."""
 
     level: int
     name: str
     fields: dict[str, Any]
+    to: list[str] = []  # noqa: RUF012 (never changed where it is the default)
 
 
 def entries(event: Event, least: int) -> Sequence[Entry]:
@@ -216,7 +217,7 @@ STATUS = {Kind.DELIVERED: "sent", Kind.DEFERRED: "deferred", Kind.FAILED: "faile
 
 
 def tried(event: Tried, least: int) -> list[Entry]:
-    """One entry a recipient."""
+    """One entry for recipients, one after another, that fared alike: a line for each of `to`."""
     attempt = event.attempt
     delivery, tls = attempt.delivery, attempt.tls
     id, hop = delivery.message.id, str(delivery.hop)
@@ -228,13 +229,22 @@ def tried(event: Tried, least: int) -> list[Entry]:
     spent = delays(attempt)
     delay = round(max(0.0, attempt.finished - delivery.message.received_at), 3)
     made: list[Entry] = []
+    before: tuple[Outcome, int, Instant | None] | None = None
     for recipient, outcome, due in zip(delivery.recipients, attempt.outcomes, event.next_due, strict=True):
         level = level_of_outcome(outcome)
         if level < least:
             continue
-        to, status, reply = str(recipient.address), outcome.status, _reply(outcome)
-        if not f"{to}{status}{reply}".isprintable():
-            to, status, reply = clean(to), clean(status), clean(reply)
+        to = str(recipient.address)
+        if not to.isprintable():
+            to = clean(to)
+        said = (outcome, recipient.attempts, due)
+        if said == before:
+            made[-1].to.append(to)
+            continue
+        before = said
+        status, reply = outcome.status, _reply(outcome)
+        if not f"{status}{reply}".isprintable():
+            status, reply = clean(status), clean(reply)
         fields = {
             "id": id,
             "to": to,
@@ -251,7 +261,7 @@ def tried(event: Tried, least: int) -> list[Entry]:
             "tls": session,
             "verified": None if tls is None else tls.verified,
         }
-        made.append(Entry(level, "tried", fields))
+        made.append(Entry(level, "tried", fields, [to]))
     return made
 
 

@@ -219,7 +219,7 @@ _GRAVITY = {WARNING: "warning: ", ERROR: "error: "}
 
 def _plain(entry: Entry) -> Iterator[Said]:
     """What Postfix has no line for, under our own name: the name of the event, and its fields."""
-    level, name, fields = entry
+    level, name, fields, _ = entry
     shown = ", ".join(
         f"{key}={_value(value)}" for key, value in fields.items() if value not in (None, "", [])
     )

@@ -17,8 +17,16 @@ def said(code: int, enhanced: str | None, *lines: str) -> Reply:
     return Reply(code, lines, enhanced)
 
 
+# By identity: the octets of the replies below, which live as long as the process.
+_wire: dict[int, bytes] = {}
+
+
 def encode(reply: Reply) -> bytes:
     """A reply as octets: every line with code and enhanced code, nothing but printable ASCII in the text."""
+    return _wire.get(id(reply)) or _encoded(reply)
+
+
+def _encoded(reply: Reply) -> bytes:
     status = f"{reply.enhanced} " if reply.enhanced else ""
     if len(reply.lines) == 1:
         return f"{reply.code} {status}{_clean(reply.lines[0])}\r\n".encode("ascii")
@@ -110,3 +118,5 @@ HEADER_TOO_LARGE = said(552, "5.3.4", "Header too large")
 BARE_NEWLINE_IN_DATA = said(554, "5.6.0", "Message has a CR or LF that stands alone")
 NUL_IN_DATA = said(554, "5.6.0", "Message has a NUL octet")
 STORAGE_FULL = said(452, "4.3.1", "Insufficient system storage")
+
+_wire.update({id(reply): _encoded(reply) for reply in list(globals().values()) if isinstance(reply, Reply)})
