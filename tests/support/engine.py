@@ -35,6 +35,7 @@ from postroad.mail.message import (
     Content,
     Delivery,
     Envelope,
+    Handling,
     Instant,
     Lane,
     Location,
@@ -302,10 +303,13 @@ class Engine:
         notify: Notify | None = None,
         lane: Lane = Lane.NORMAL,
         body: bytes | StagedBody = BODY,
+        handling: Handling | None = None,
     ) -> Reply:
         """Hand in one message; an empty sender is the null sender."""
         envelope = Envelope(
-            address(sender) if sender else None, tuple(envelope_recipient(each, notify) for each in to)
+            address(sender) if sender else None,
+            tuple(envelope_recipient(each, notify) for each in to),
+            handling=handling,
         )
         submission = Submission(envelope, content(HEAD, body), "user", PEER, self.clock.now(), lane)
         return await self.intake.accept(submission)
