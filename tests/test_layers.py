@@ -58,6 +58,8 @@ FAMILIES = {
     "dkim": "dkim",
     "dns": "dns",
     "accounts": "accounts",
+    "rspamd": "rspamd",
+    "hooks": "hooks",
     "systemd": "systemd",
     "system": "system",
 }

@@ -21,6 +21,7 @@ import uvloop
 from postroad import __version__
 from postroad.adapters.accounts import AccountsError
 from postroad.adapters.dkim import DkimKeyError
+from postroad.adapters.hooks import HookError
 from postroad.adapters.hub import EventHub
 from postroad.adapters.journal import Journal
 from postroad.adapters.segments import SpoolInUse
@@ -33,8 +34,8 @@ from postroad.mail.events import Reloaded, Started, Stopped, Stopping
 from postroad.parts import Material, Parts, build, material
 from postroad.ports import StorageBroken
 
-# What a key, a certificate or an accounts file can have wrong that the check did not see.
-BAD_MATERIAL = (AccountsError, DkimKeyError, TlsError)
+# What a key, a certificate, a hook or an accounts file can have wrong that the check did not see.
+BAD_MATERIAL = (AccountsError, DkimKeyError, HookError, TlsError)
 # Read once at start; a reload names them when they changed.
 # Seconds the service manager is asked to grant: a large index is read at start, and at
 # the end both submitters and deliveries in mid-message have half a minute each.
@@ -199,6 +200,7 @@ class Daemon:
         engine.sites.reload(loaded.limits)
         entrances.intake.reload(loaded.admission, config.origin, loaded.fitness)
         entrances.linter.reload(config.accounts, loaded.signs)
+        entrances.policies.reload(loaded.asked, loaded.admission.max_recipients)
         entrances.local.settings = loaded.local
         entrances.maildrop.settings = loaded.maildrop
         running.signer.close()

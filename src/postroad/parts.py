@@ -14,9 +14,11 @@ from postroad import __version__
 from postroad.adapters.accounts import PasswdAccounts
 from postroad.adapters.dkim import DkimSigner
 from postroad.adapters.dns import DnsResolver
+from postroad.adapters.hooks import PythonHook, load_hook
 from postroad.adapters.hub import EventHub
 from postroad.adapters.local import LocalDoor, LocalSettings
 from postroad.adapters.maildrop import MaildropDoor, MaildropSettings
+from postroad.adapters.rspamd import Rspamd
 from postroad.adapters.segment_audit import holds_mail
 from postroad.adapters.segments import Segments
 from postroad.adapters.smtp import SmtpTransport
@@ -24,7 +26,7 @@ from postroad.adapters.smtpd import Doors, server_context
 from postroad.adapters.sqlite_files import CURE, is_new
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.system import IdMaker, SystemClock
-from postroad.config.model import Config, Listener
+from postroad.config.model import Config, Listener, PolicyConfig
 from postroad.engine.bounces import Bounces
 from postroad.engine.compaction import Compaction
 from postroad.engine.control import QueueControl
@@ -34,6 +36,7 @@ from postroad.engine.ledger import Ledger
 from postroad.engine.linting import Linter
 from postroad.engine.mending import Fitness
 from postroad.engine.packing import Packer
+from postroad.engine.policies import Asked, Policies
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.admission import AdmissionLimits
@@ -41,7 +44,7 @@ from postroad.mail.message import Instant
 from postroad.mail.routing import DIRECT, Routes
 from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
-from postroad.ports import StorageBroken
+from postroad.ports import Policy, StorageBroken
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ class Material:
     ground: Ground
     admission: AdmissionLimits
     fitness: Fitness
+    asked: tuple[Asked, ...]
     local: LocalSettings
     maildrop: MaildropSettings
 
@@ -90,6 +94,7 @@ class Entrances:
 
     intake: Intake
     linter: Linter
+    policies: Policies
     accounts: PasswdAccounts | None
     smtp: Doors
     local: LocalDoor
@@ -107,7 +112,7 @@ class Parts:
 
 
 def material(config: Config) -> Material:
-    """Load keys and certificates. Raises DkimKeyError, TlsError, OSError, each naming its file."""
+    """Load keys and certificates. Raises DkimKeyError, HookError, TlsError, OSError, each naming its file."""
     routes = config.routes
     ways = Routes(routes)
     submission = config.submission
@@ -133,6 +138,7 @@ def material(config: Config) -> Material:
             max_recipients=submission.max_recipients,
         ),
         fitness=Fitness(config.content.long_lines, config.content.downgrade_8bit),
+        asked=tuple(_asked(policy, config.hostname) for policy in config.policies),
         local=LocalSettings(
             origin=config.origin,
             max_message_size=submission.max_message_size,
@@ -140,6 +146,21 @@ def material(config: Config) -> Material:
         ),
         maildrop=MaildropSettings(config.origin, submission.max_message_size),
     )
+
+
+def _asked(policy: PolicyConfig, hostname: str) -> Asked:
+    asked: Policy
+    if policy.rspamd is not None:
+        asked = Rspamd(
+            policy.rspamd,
+            hostname,
+            password=policy.password,
+            max_size=policy.max_size,
+            actions=dict(policy.actions),
+        )
+    else:
+        asked = PythonHook(load_hook(policy.hook or "", policy.path))
+    return Asked(policy.name, asked, policy.timeout, policy.on_error)
 
 
 def _limits(limits: Limits, config: Config) -> Limits:
@@ -247,6 +268,7 @@ def _entrances(
     fatal: Callable[[BaseException], None],
 ) -> Entrances:
     clock, events, queue, new_id = base.clock, base.events, base.queue, base.new_id
+    policies = Policies(base.spool, events, loaded.asked, loaded.admission.max_recipients)
     linter = Linter(events, config.accounts, loaded.signs)
     intake = Intake(
         hostname=config.hostname,
@@ -262,6 +284,7 @@ def _entrances(
         fatal=fatal,
         fitness=loaded.fitness,
         linter=linter,
+        policies=policies,
     )
     smtp = Doors(
         config.listeners,
@@ -287,7 +310,7 @@ def _entrances(
     )
     local = LocalDoor(config.socket_path, control, intake, events, clock, loaded.local)
     maildrop = MaildropDoor(config.maildrop_path, intake, queue, new_id, clock, events, loaded.maildrop)
-    return Entrances(intake, linter, accounts, smtp, local, maildrop)
+    return Entrances(intake, linter, policies, accounts, smtp, local, maildrop)
 
 
 def _facts(config: Config, smtp: Doors, since: Instant) -> Callable[[], dict[str, object]]:

@@ -28,6 +28,7 @@ from postroad.mail.message import (
 )
 from postroad.mail.mime import Octets
 from postroad.mail.outcome import Outcome, Stage, Trouble
+from postroad.mail.policy import Verdict, View
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Hop, Route
 from postroad.mail.tls import Requirement
@@ -445,6 +446,15 @@ class Signer(Protocol):
 
     async def sign(self, domain: str, content: Content) -> bytes:
         """The DKIM-Signature field(s), CRLF-terminated, to be prepended; off the loop."""
+        ...
+
+
+class Policy(Protocol):
+    async def consider(self, view: View) -> Verdict | None:
+        """What is to become of a submission; None: it passes as it is.
+
+        May raise anything and take any time: the caller has a limit and an answer for both.
+        """
         ...
 
 

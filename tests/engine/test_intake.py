@@ -248,7 +248,7 @@ async def test_a_body_staged_anew_does_not_stay_behind_when_the_message_is_put_o
         body = file.finish(b"h" * 32)
         await asyncio.sleep(1)
         post.queue.full = True
-        reply = await post.offer("b@example.org", body=body)
+        reply = await post.offer("b@example.org", body=body, long_lines=True)
         assert reply.code == 452
         assert post.spool.waiting == {}
         assert post.spool.records == {}

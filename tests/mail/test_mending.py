@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import email
 import email.policy
-import re
 from email.message import EmailMessage
 
 import pytest
@@ -244,7 +243,8 @@ PIECES = st.lists(
             b"\0",
         ]
     )
-    | st.binary(max_size=5),
+    # A body has no CR and no LF of its own where lines are counted.
+    | st.binary(max_size=5).map(lambda octets: octets.translate(None, b"\r\n")),
     max_size=30,
 ).map(b"".join)
 
@@ -280,7 +280,7 @@ def test_any_body_is_taken_apart_without_loss_and_mended_for_good(
     assert made.eight_bit is not (made.head + rest).isascii()
     if not long_lines:
         return
-    assert longest(re.sub(rb"\r(?!\n)|(?<!\r)\n", b"", made.head + rest)) <= 998
+    assert longest(made.head + rest) <= 998
     again = mend(made.head, rest, long_lines=True, downgrade=downgrade)
     assert isinstance(again, Mended)
     assert b"".join(edited(rest, again.edits)) == rest

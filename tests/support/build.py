@@ -85,7 +85,7 @@ def envelope_recipient(to: str = "b@example.org", notify: Notify | None = None) 
 def content(head: bytes = HEAD, body: bytes | StagedBody = BODY) -> Content:
     dotted = isinstance(body, bytes) and (body.startswith(b".") or b"\n." in body)
     eight_bit = isinstance(body, bytes) and not body.isascii()
-    long_lines = isinstance(body, StagedBody) or has_long_line(body)
+    long_lines = isinstance(body, bytes) and has_long_line(body)
     return Content(head, body, dotted=dotted, eight_bit=eight_bit, long_lines=long_lines)
 
 

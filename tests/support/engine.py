@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from postroad.adapters.system import IdMaker
@@ -23,6 +23,7 @@ from postroad.engine.ledger import Ledger
 from postroad.engine.linting import Linter
 from postroad.engine.mending import Fitness
 from postroad.engine.packing import Packer
+from postroad.engine.policies import Asked, Policies
 from postroad.engine.recovery import recover
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
@@ -35,7 +36,6 @@ from postroad.mail.message import (
     Content,
     Delivery,
     Envelope,
-    Handling,
     Instant,
     Lane,
     Location,
@@ -179,6 +179,7 @@ class Settings:
     fitness: Fitness = field(default_factory=Fitness)
     accounts: AccountPolicies = field(default_factory=AccountPolicies)
     signs: Callable[[str], bool] | None = None
+    policies: tuple[Asked, ...] = ()
     seed: int = 1
     ttl: float = 300.0
     connect_delay: float = 0.01
@@ -261,6 +262,7 @@ class Engine:
             fatal=self.fatal.append,
             fitness=settings.fitness,
             linter=Linter(events, settings.accounts, settings.signs),
+            policies=Policies(spool, events, settings.policies, 1000),
         )
         self.control = QueueControl(
             queue=self.queue,
@@ -303,15 +305,14 @@ class Engine:
         notify: Notify | None = None,
         lane: Lane = Lane.NORMAL,
         body: bytes | StagedBody = BODY,
-        handling: Handling | None = None,
+        long_lines: bool = False,
     ) -> Reply:
         """Hand in one message; an empty sender is the null sender."""
         envelope = Envelope(
-            address(sender) if sender else None,
-            tuple(envelope_recipient(each, notify) for each in to),
-            handling=handling,
+            address(sender) if sender else None, tuple(envelope_recipient(each, notify) for each in to)
         )
-        submission = Submission(envelope, content(HEAD, body), "user", PEER, self.clock.now(), lane)
+        octets = replace(content(HEAD, body), long_lines=long_lines or content(HEAD, body).long_lines)
+        submission = Submission(envelope, octets, "user", PEER, self.clock.now(), lane)
         return await self.intake.accept(submission)
 
     async def submit(self, *to: str, **fields: Any) -> str:

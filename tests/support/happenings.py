@@ -8,6 +8,7 @@ from postroad.mail.events import (
     Accepted,
     DoubleBounce,
     Event,
+    Held,
     HopDeferred,
     HopFailed,
     InternalError,
@@ -16,6 +17,7 @@ from postroad.mail.events import (
     LoginFailed,
     Notified,
     Operated,
+    PolicyFailed,
     Recovered,
     Refused,
     Reloaded,
@@ -35,6 +37,7 @@ from postroad.mail.routing import Endpoint
 from tests.support.build import NOW, deferred, delivered, delivery, failed, message, queue_id, recipient
 
 ID = queue_id(1)
+OTHER_ID = queue_id(2)
 PEER = Peer(
     "203.0.113.7", 40123, "client.example", "ESMTPSA", "TLSv1.3 TLS_AES_256_GCM_SHA384", "app", "PLAIN"
 )
@@ -78,7 +81,9 @@ EVERY: tuple[Event, ...] = (
     Reloaded("/etc/postroad/postroad.toml", ("line 3: no such key",)),
     accepted(),
     Refused(PEER, "RCPT", "a@example.com", "x@example.net", "554 5.7.1 Relay access denied"),
-    Linted(ID, PEER, "app", "a@example.com", ("bad-date: Date names the wrong day of the week",)),
+    Held(OTHER_ID, "rspamd", "score 12 of 15"),
+    PolicyFailed(OTHER_ID, "rspamd", "TimeoutError: no answer in 10 s", "tempfail"),
+    Linted(OTHER_ID, PEER, "app", "a@example.com", ("bad-date: Date names the wrong day of the week",)),
     LoginFailed(PEER, "LOGIN", "root"),
     LoggedIn(PEER, "PLAIN", "app"),
     SessionEnded(PEER, "quit", 1),

@@ -16,8 +16,8 @@ DROPPED = {b"bcc", b"resent-bcc", b"return-path", b"content-length"}
 LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 HEADER_LINE = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]+\S")
 FIELD = re.compile(rb"(?<=\n)(?![ \t])")
-# From without a domain: the daemon completes it.
-COMPLETED = {b"From: foo\r\n": b"From: foo@mail.sender.example\r\n"}
+# Addresses without a domain: the daemon completes them.
+BARE = re.compile(rb"^((?:From|To): (?:foo|baz|XX))(?=\r\n)", re.MULTILINE)
 
 
 def name(field: bytes) -> bytes:
@@ -35,8 +35,7 @@ def kept(octets: bytes) -> bytes:
         del lines[0]
     body = next((n for n, line in enumerate(lines) if not HEADER_LINE.match(line)), len(lines))
     head = b"".join(field for field in FIELD.split(b"".join(lines[:body])) if name(field) not in DROPPED)
-    for short, whole in COMPLETED.items():
-        head = head.replace(short, whole, 1) if head.startswith(short) else head
+    head = BARE.sub(rb"\1@mail.sender.example", head)
     gap = b"" if lines[body : body + 1] == [b"\r\n"] else b"\r\n"
     message = head + gap + b"".join(lines[body:])
     return message if message.endswith(b"\r\n") else message + b"\r\n"

@@ -6,14 +6,16 @@ that one mistake is told once.
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address
 from pathlib import Path
 
 from postroad.config.keys import OPEN_RELAY_KEY
-from postroad.config.model import Config, DkimKey
+from postroad.config.model import Config, DkimKey, PolicyConfig
 from postroad.config.problems import KeyPath, Report
 from postroad.mail.printable import printable
 from postroad.mail.routing import Route, TlsWish
@@ -34,6 +36,7 @@ def check(config: Config, report: Report, *, open_relay_wanted: bool) -> None:
     _routes(config.routes, report)
     _retry(config, report)
     _dkim(config.dkim, report)
+    _policies(config.policies, report)
 
 
 def _state_directory(config: Config, report: Report) -> None:
@@ -226,3 +229,28 @@ def _dkim(keys: tuple[DkimKey, ...], report: Report) -> None:
         if (key.domain, key.selector) in seen:
             report.add((*at, "selector"), f"{key.selector}._domainkey.{key.domain} has an entry already")
         seen.add((key.domain, key.selector))
+
+
+def _policies(policies: tuple[PolicyConfig, ...], report: Report) -> None:
+    names = Counter(policy.name for policy in policies)
+    for n, policy in enumerate(policies):
+        at: KeyPath = ("policy", n)
+        if names[policy.name] > 1 and report.sound((*at, "name")):
+            report.add((*at, "name"), f'"{policy.name}" is the name of another policy too')
+        if policy.hook and report.sound((*at, "hook"), (*at, "path")) and (wrong := _hook_fault(policy)):
+            report.add((*at, "hook"), wrong)
+
+
+def _hook_fault(policy: PolicyConfig) -> str:
+    """Why a hook cannot be had, found by importing it as the daemon will; "" where it can."""
+    module, _, name = (policy.hook or "").partition(":")
+    if policy.path is not None and str(policy.path) not in sys.path:
+        sys.path.append(str(policy.path))
+    try:
+        found = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        # Whatever a module does when it is imported.
+        return printable(f"cannot be imported: {type(error).__name__}: {error}")
+    return "" if callable(found) else "is no callable"

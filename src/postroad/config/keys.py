@@ -19,10 +19,15 @@ Readers = Mapping[str, Reader]
 
 OPEN_RELAY_KEY = "i_know_this_is_an_open_relay"
 
+RSPAMD_ACTIONS = (
+    *("no action", "greylist", "add header", "rewrite subject"),
+    *("soft reject", "reject", "quarantine", "discard"),
+)
+RSPAMD_MEANINGS = ("accept", "headers", "subject", "hold", "tempfail", "reject")
+
 _COUNT = number(1, 1_000_000)
 _MANY = number(1, values.MOST)
 _PORT = number(1, 65535)
-_PRIORITY = number(-9, 9)
 
 # The limits of a site, by the key that sets them: in [delivery] for all, in [[route]] for one.
 LIMIT_FIELDS = {
@@ -73,14 +78,6 @@ _DNS: Readers = {
 _CONTENT: Readers = {
     "long_lines": choice("encode", "refuse", "pass"),
     "downgrade_8bit": flag,
-}
-
-
-LISTENER: Readers = {
-    "address": values.listener_address,
-    "tls": choice("starttls", "implicit", "off"),
-    "auth": choice("required", "optional", "off"),
-    "max_priority": _PRIORITY,
 }
 
 
@@ -138,7 +135,11 @@ def keys(base: Path) -> Keys:
             },
         },
         repeated={
-            "listener": LISTENER,
+            "listener": {
+                "address": values.listener_address,
+                "tls": choice("starttls", "implicit", "off"),
+                "auth": choice("required", "optional", "off"),
+            },
             "route": {
                 "name": values.route_name,
                 "match": listed(values.pattern),
@@ -148,6 +149,7 @@ def keys(base: Path) -> Keys:
                 "password": files.secret_in(base),
                 **LIMITS,
             },
+            "policy": _policy(base),
             "dkim": {
                 "domain": values.domain,
                 "selector": values.selector,
@@ -175,8 +177,19 @@ def _submission(base: Path) -> Readers:
         "data_timeout": duration,
         "spill_threshold": size,
         "idempotency_window": duration,
-        "max_hold": values.duration_or_off,
-        "transactional_priority": _PRIORITY,
-        "bulk_priority": _PRIORITY,
         OPEN_RELAY_KEY: flag,
+    }
+
+
+def _policy(base: Path) -> Readers:
+    return {
+        "name": values.text,
+        "hook": values.hook,
+        "path": files.path_in(base),
+        "rspamd": values.http_address,
+        "password": files.secret_in(base),
+        "max_size": size,
+        "actions": values.mapping(RSPAMD_ACTIONS, choice(*RSPAMD_MEANINGS)),
+        "timeout": duration,
+        "on_error": choice("accept", "tempfail", "reject"),
     }

@@ -216,6 +216,7 @@ def _config(path: Path, tables: Tables, report: Report) -> model.Config:
         retry=RetryPolicy(**single["retry"]),
         dkim=_dkim(tables.repeated["dkim"], report),
         accounts=_accounts(single["account_defaults"], tables.named["account"]),
+        policies=_policies(tables.repeated["policy"], report),
         log=model.LogConfig(**single["log"]),
     )
 
@@ -239,9 +240,7 @@ def _listener(entry: Mapping[str, Any], n: int, report: Report) -> model.Listene
     if "address" not in entry and report.sound(("listener", n, "address")):
         report.add(("listener", n, "address"), 'missing; write for example "127.0.0.1:587"')
     host, port = entry.get("address", ("", 0))
-    return model.Listener(
-        host, port, **{key: entry[key] for key in ("tls", "auth", "max_priority") if key in entry}
-    )
+    return model.Listener(host, port, **{key: entry[key] for key in ("tls", "auth") if key in entry})
 
 
 def _limits(entry: Mapping[str, Any], base: Limits) -> Limits:
@@ -280,3 +279,18 @@ def _dkim(entries: Sequence[Mapping[str, Any]], report: Report) -> tuple[model.D
         model.DkimKey(entry.get("domain", ""), entry.get("selector", ""), entry.get("key", Path()))
         for entry in entries
     )
+
+
+def _policies(entries: Sequence[Mapping[str, Any]], report: Report) -> tuple[model.PolicyConfig, ...]:
+    made = []
+    for n, entry in enumerate(entries):
+        at: KeyPath = ("policy", n)
+        if report.sound((*at, "hook"), (*at, "rspamd")) and ("hook" in entry) == ("rspamd" in entry):
+            report.add((*at, "hook"), 'either hook, "package.module:callable", or rspamd, an address')
+        for key in ("path",) if "rspamd" in entry else ("password", "max_size", "actions"):
+            if key in entry:
+                owner = "hook" if key == "path" else "rspamd"
+                report.add((*at, key), f"is of use with {owner} alone")
+        name = "rspamd" if "rspamd" in entry else str(entry.get("hook", ""))
+        made.append(model.PolicyConfig(**{"name": name, **entry}))
+    return tuple(made)

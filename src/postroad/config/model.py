@@ -23,16 +23,12 @@ STATE_DIRECTORY = Path("/var/lib/postroad")
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One submission door. `tls`: starttls | implicit | off; `auth`: required | optional | off.
-
-    `max_priority`: the highest MT-PRIORITY (RFC 6710) that counts here.
-    """
+    """One submission door. `tls`: starttls | implicit | off; `auth`: required | optional | off."""
 
     host: str
     port: int
     tls: str = "starttls"
     auth: str = "required"
-    max_priority: int = 9
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -40,10 +36,7 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionConfig:
-    """Who may submit, and what at most. `bare_newlines`: canonicalise | refuse. `max_hold` 0: never.
-
-    From `transactional_priority` on a message is transactional, up to `bulk_priority` it is bulk.
-    """
+    """Who may submit, and what at most. `bare_newlines`: canonicalise | refuse."""
 
     trusted_networks: tuple[IPv4Network | IPv6Network, ...] = (
         ip_network("127.0.0.0/8"),
@@ -63,9 +56,6 @@ class SubmissionConfig:
     data_timeout: float = 600.0
     spill_threshold: int = 1 * MIB
     idempotency_window: float = 172_800.0
-    max_hold: float = 30 * 86_400.0
-    transactional_priority: int = 4
-    bulk_priority: int = -4
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +111,24 @@ class DkimKey:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """A content policy: `hook`, "package.module:callable", also found in `path`, or `rspamd`, an address.
+
+    `on_error`: accept | tempfail | reject. `actions`: what rspamd's actions mean, where not the usual.
+    """
+
+    name: str
+    hook: str | None = None
+    path: Path | None = None
+    rspamd: str | None = None
+    password: str | None = None
+    max_size: int = 20 * MIB
+    actions: tuple[tuple[str, str], ...] = ()
+    timeout: float = 10.0
+    on_error: str = "tempfail"
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """`format`: console | json | postfix; `level`: debug | info | warning | error."""
 
@@ -147,6 +155,7 @@ class Config:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     dkim: tuple[DkimKey, ...] = ()
     accounts: AccountPolicies = field(default_factory=AccountPolicies)
+    policies: tuple[PolicyConfig, ...] = ()
     log: LogConfig = field(default_factory=LogConfig)
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 from postroad.config.problems import BadValue, KeyPath, shown
 from postroad.mail.account import Rate
@@ -107,11 +108,6 @@ def duration(value: object) -> float:
     if not 0 < seconds <= LONGEST:
         raise BadValue(f"expected a duration of more than 0 and at most 3650d, got {shown(value)}")
     return seconds
-
-
-def duration_or_off(value: object) -> float:
-    """As `duration`, or "off": none, 0."""
-    return 0.0 if value == "off" else duration(value)
 
 
 def size(value: object) -> int:
@@ -301,6 +297,50 @@ def selector(value: object) -> str:
     if len(name) > 63 or not all(map(_SELECTOR_LABEL.fullmatch, name.split("."))):
         raise BadValue(f'expected a selector such as "s1" or "2026-11", got {shown(value)}')
     return name
+
+
+def hook(value: object) -> str:
+    """Python code by its name: "package.module:callable"."""
+    word = text(value)
+    module, colon, name = word.partition(":")
+    parts = [*module.split("."), *name.split(".")]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise BadValue(f'expected a hook such as "package.module:callable", got {shown(value)}')
+    return word
+
+
+def http_address(value: object) -> str:
+    word = text(value)
+    try:
+        parts = urlsplit(word)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.username:
+        raise BadValue(f'expected an address such as "http://127.0.0.1:11333", got {shown(value)}')
+    return word
+
+
+def mapping(known: tuple[str, ...], reader: Reader) -> Reader:
+    """A table from these words to what the reader reads, as a tuple of pairs."""
+
+    def read(value: object) -> tuple[tuple[str, Any], ...]:
+        if not isinstance(value, dict):
+            raise BadValue(f"expected a table in braces, got {shown(value)}")
+        faults: list[tuple[KeyPath, str]] = []
+        made = []
+        for key, item in value.items():
+            try:
+                if key not in known:
+                    raise BadValue(f"unknown here{did_you_mean(key, known)}")
+                made.append((key, reader(item)))
+            except BadValue as bad:
+                faults += [((key, *path), why) for path, why in bad.faults]
+        if faults:
+            raise BadValue(*faults)
+        return tuple(made)
+
+    return read
 
 
 def route_name(value: object) -> str:

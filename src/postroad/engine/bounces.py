@@ -25,7 +25,6 @@ from postroad.mail.message import (
     Delivery,
     Envelope,
     EnvelopeRecipient,
-    Handling,
     Instant,
     Lane,
     Message,
@@ -208,7 +207,7 @@ class Bounces:
         sender = EnvelopeRecipient(message.sender, Notify.NEVER)
         return await self._packer.pack(
             id,
-            Envelope(None, (sender,), smtputf8=not message.sender.is_ascii, handling=_as_private(message)),
+            Envelope(None, (sender,), smtputf8=not message.sender.is_ascii),
             content,
             account=MAILER,
             lane=Lane.NORMAL,
@@ -292,17 +291,11 @@ class Bounces:
         self._tell(message, notices)
 
 
-def _as_private(message: Message) -> Handling | None:
-    """What tells of a message that required TLS asks for it, too (RFC 8689 5)."""
-    private = message.handling is not None and message.handling.requiretls
-    return Handling(requiretls=True) if private else None
-
-
 def _waiting(hop: Hop, lane: Lane, now: Instant) -> Start:
     """Notifications wait their turn: their first attempt is nobody's hurry."""
     return Start(State.WAITING, now)
 
 
 def _too_old(delivery: Delivery, now: Instant) -> tuple[Outcome, ...]:
-    since = delivery.message.begins_at
-    return tuple(expired(r.last or NEVER_TRIED, since, now) for r in delivery.recipients)
+    received_at = delivery.message.received_at
+    return tuple(expired(r.last or NEVER_TRIED, received_at, now) for r in delivery.recipients)

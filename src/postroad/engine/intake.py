@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 
 from postroad.engine.linting import Linter
 from postroad.engine.mending import Fitness, Mender
-from postroad.engine.packing import Packer
+from postroad.engine.packing import Packer, Placement, Start
+from postroad.engine.policies import Decided, Policies
 from postroad.engine.scheduler import Scheduler
 from postroad.mail.admission import AdmissionLimits, consider
-from postroad.mail.completion import Completion, complete
+from postroad.mail.completion import Completion, complete, received
 from postroad.mail.events import Accepted, InternalError, Refused, StorageTrouble
 from postroad.mail.headers import message_id, rfc5322_date
-from postroad.mail.message import Content, Message, Recipient, StagedBody, Submission
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Content, Instant, Lane, Message, Recipient, StagedBody, Submission
+from postroad.mail.outcome import Outcome
 from postroad.mail.reply import Reply
+from postroad.mail.routing import Hop
 from postroad.ports import Clock, Events, NewId, Queue, Spool, StorageBroken, StorageFull
 
 FULL = Reply(452, ("Insufficient system storage, try again later",), "4.3.1")
@@ -42,6 +47,7 @@ class Intake:
         fatal: Callable[[BaseException], None],
         fitness: Fitness,
         linter: Linter,
+        policies: Policies,
     ) -> None:
         self._hostname = hostname
         self._origin = origin
@@ -56,6 +62,7 @@ class Intake:
         self._fatal = fatal
         self._mender = Mender(spool, fitness)
         self._linter = linter
+        self._policies = policies
 
     def reload(self, limits: AdmissionLimits, origin: str, fitness: Fitness) -> None:
         self._limits = limits
@@ -105,18 +112,26 @@ class Intake:
                 return mended
             content = mended
         only = envelope.recipients[0].address if len(envelope.recipients) == 1 else None
-        head = complete(
-            content.head,
-            Completion(
-                peer=submission.peer,
-                hostname=self._hostname,
-                id=id,
-                date=rfc5322_date(now),
-                sender=envelope.sender,
-                origin=self._origin,
-                recipient=only,
-            ),
+        facts = Completion(
+            peer=submission.peer,
+            hostname=self._hostname,
+            id=id,
+            date=rfc5322_date(now),
+            sender=envelope.sender,
+            origin=self._origin,
+            recipient=only,
         )
+        head = complete(content.head, facts)
+        held: Outcome | None = None
+        if self._policies.asked:
+            decided = await self._decide(submission, content, head, facts)
+            if isinstance(decided, Reply):
+                self._tell_refused(submission, decided)
+                self._discard(submission, content)
+                return decided
+            envelope, content, held = decided.envelope, decided.content, decided.held
+            head = content.head
+            submission = replace(submission, envelope=envelope)
         placed = self._scheduler.placement()
         try:
             message, recipients = await self._packer.pack(
@@ -126,17 +141,40 @@ class Intake:
                 account=submission.account,
                 lane=submission.lane,
                 now=now,
-                place=placed.place,
+                place=placed.place if held is None else _holding(held),
             )
             await self._add(message, recipients)
         except BaseException:
             placed.give_back()
-            if content is not submission.content and isinstance(content.body, StagedBody):
-                self._spool.discard(content.body)
+            self._discard(submission, content)
             raise
         self._tell_accepted(submission, message, head)
         placed.dispatch(message, recipients)
         return Reply(250, (f"Ok: queued as {id}",), "2.0.0")
+
+    async def _decide(
+        self, submission: Submission, content: Content, head: bytes, facts: Completion
+    ) -> Decided | Reply:
+        """What the policies say; the head they leave has its trace field again."""
+        try:
+            bare = head[len(received(facts)) :]
+            decided = await self._policies.decide(
+                submission, Content(bare, content.body, content.dotted, content.eight_bit), facts.id
+            )
+        except BaseException:
+            self._discard(submission, content)
+            raise
+        if isinstance(decided, Reply):
+            return decided
+        recipients, left = decided.envelope.recipients, decided.content
+        only = recipients[0].address if len(recipients) == 1 else None
+        head = received(replace(facts, recipient=only)) + left.head
+        return replace(decided, content=Content(head, left.body, left.dotted, left.eight_bit))
+
+    def _discard(self, submission: Submission, content: Content) -> None:
+        """A body that was staged anew; the one that came is its door's."""
+        if content.body is not submission.content.body and isinstance(content.body, StagedBody):
+            self._spool.discard(content.body)
 
     async def _add(self, message: Message, recipients: tuple[Recipient, ...]) -> None:
         try:
@@ -169,3 +207,10 @@ class Intake:
                 reply=str(reply),
             )
         )
+
+
+def _holding(why: Outcome) -> Placement:
+    def place(hop: Hop, lane: Lane, now: Instant) -> Start:
+        return Start(State.HELD, now, why)
+
+    return place

@@ -75,6 +75,25 @@ class Linted:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A content policy holds a submission; it waits in the queue for an operator if it is accepted."""
+
+    id: str
+    policy: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFailed:
+    """A content policy gave no usable answer; `meaning`: accept, tempfail or reject, as configured."""
+
+    id: str
+    policy: str
+    text: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoginFailed:
     peer: Peer
     method: str
@@ -212,6 +231,8 @@ Event = (
     | Accepted
     | Refused
     | Linted
+    | Held
+    | PolicyFailed
     | LoginFailed
     | LoggedIn
     | SessionEnded
