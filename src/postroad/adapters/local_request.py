@@ -110,7 +110,7 @@ def submit_request(request: Mapping[str, Any], origin: str, max_size: int) -> Su
     envelope = Envelope(
         sender=sender,
         recipients=recipients,
-        body=_member(request, "body", Body),
+        body=_body(request),
         smtputf8=not all(address.is_ascii for address in addresses),
         ret=_member(request, "ret", Ret),
         envid=_envid(request),
@@ -168,6 +168,14 @@ def _member(request: Mapping[str, Any], key: str, kind: type[_Word]) -> _Word | 
     except ValueError:
         known = " or ".join(member.value for member in kind)
         raise Unacceptable(501, "5.5.4", f"{key.upper()} is {known}") from None
+
+
+def _body(request: Mapping[str, Any]) -> Body | None:
+    """Not BINARYMIME: what comes by this door is text, and its line ends are mended."""
+    body = _member(request, "body", Body)
+    if body is Body.BINARY:
+        raise Unacceptable(501, "5.5.4", "BODY is 7BIT or 8BITMIME")
+    return body
 
 
 def _word(given: Mapping[str, Any], key: str) -> str:
