@@ -6,6 +6,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from postroad.adapters import sqlite_changes
 from postroad.adapters.sqlite_files import load_queries, load_steps, open_writable, pieces
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.sqlite_reader import HopState, SqliteReader
-from postroad.adapters.sqlite_rows import to_pair
+from postroad.adapters.sqlite_rows import message_row, recipient_row, to_pair
 from postroad.adapters.sqlite_writer import SqliteWriter
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Lane, Location
@@ -73,6 +74,27 @@ def test_every_schema_step_is_taken_once(path: Path) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.close()
         assert version == len(load_steps())
+
+
+async def test_an_index_of_the_first_release_keeps_its_mail(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(load_steps()[0] + "PRAGMA user_version = 1;")
+    connection.execute("INSERT INTO hop VALUES (7, 'mx', 'example.org')")
+    owner = message()
+    row = recipient(owner)
+    values = (*message_row(owner)[:15], 1)
+    connection.execute(f"INSERT INTO message VALUES ({', '.join('?' * 16)})", values)
+    connection.execute(load_queries()["add_recipient"], recipient_row(row, 7, owner.lane))
+    connection.commit()
+    connection.close()
+    queue = SqliteQueue(path)
+    async with running(queue):
+        assert await queue.find(owner.id) == Finished(owner, (row,))
+        (claimed,) = await queue.claim(row.hop, NOW, 10, NOW + HOUR)
+        assert claimed.hop == row.hop
+        # The same name for those who require TLS is another hop.
+        other = replace(row.hop, requiretls=True)
+        assert await queue.claim(other, NOW, 10, NOW + HOUR) == []
 
 
 def test_an_index_of_a_later_version_is_left_alone(path: Path) -> None:

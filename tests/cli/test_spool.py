@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ from postroad.adapters.segment_marks import encode_mark, write_marks
 from postroad.adapters.segments import Segments
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.cli.main import main
+from postroad.mail.handling import scheduled
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Message, Recipient
+from postroad.mail.message import Handling, Message, Recipient
 from postroad.mail.queue_id import parse_id
+from postroad.mail.routing import DIRECT, Hop
 from postroad.ports import QueueFilter
-from tests.support.build import change, content, delivered, message, queue_id, recipient, record
+from tests.support.build import HOUR, change, content, delivered, message, queue_id, recipient, record
 from tests.support.queued import fill, state_directory
 from tests.support.running import running
 
@@ -238,6 +241,21 @@ async def test_a_lost_index_is_made_anew_with_every_message(
         id: [row.address for row in rows] for id, (_, rows) in before.items()
     }
     assert await findings(state, capsys) == (0, [])
+
+
+async def test_what_senders_scheduled_and_required_outlives_the_index() -> None:
+    until = time.time() + HOUR
+    asked = Handling(requiretls=True, priority=-4, hold_until=until)
+    with state_directory() as directory:
+        owner = message(1, handling=asked)
+        way = Hop(DIRECT, "example.org", requiretls=True)
+        row = recipient(owner, hop=way, due=until, last=scheduled(until))
+        await fill(directory, (owner, [row], b"hello\r\n"))
+        (directory / "queue.sqlite").unlink()
+        assert await run(directory, "rebuild") == 0
+        ((found, (left,)),) = (await waiting(directory)).values()
+        assert found.handling == asked
+        assert (left.hop, left.due, left.last) == (way, until, scheduled(until))
 
 
 async def test_the_old_index_is_kept_aside(state: Path, capsys: Captured) -> None:

@@ -11,8 +11,9 @@ import pytest
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.mail.address import Address
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Body, Lane, Location, Message, Notify, Recipient, Ret
+from postroad.mail.message import Body, Handling, Lane, Location, Message, Notify, Recipient, Ret
 from postroad.mail.outcome import Reason
+from postroad.mail.routing import Hop
 from postroad.ports import Finished, HopDue, Queue, QueueFilter
 from tests.support.build import (
     HOUR,
@@ -67,15 +68,16 @@ async def test_a_message_with_every_field_set_comes_back_as_it_was(queue: Queue)
         received_at=NOW + 0.123456789,
         location=Location(2**40, 2**41, 2**31),
         dotted=True,
-        body=Body.EIGHT_BIT,
+        body=Body.BINARY,
         smtputf8=True,
         ret=Ret.HDRS,
         envid="QQ+2B314159",
+        handling=Handling(requiretls=True, priority=-4, hold_until=NOW + 1.25),
     )
     row = replace(
         recipient(whole),
         address=Address("grün zeug", "[IPv6:2001:db8::1]"),
-        hop=hop("relay.example:2525", "smarthost"),
+        hop=Hop("smarthost", "relay.example:2525", requiretls=True),
         state=State.HELD,
         attempts=3,
         notify=Notify.SUCCESS | Notify.DELAY,

@@ -81,8 +81,7 @@ def test_a_binary_message_is_its_chunks_octet_for_octet(chunks: list[bytes]) -> 
     assert decoded(decoder, *chunks) == b"".join(chunks)
     assert decoder.done
     assert decoder.size == sum(map(len, chunks))
-    assert not decoder.nul
-    assert not decoder.bare_newline
+    assert not any((decoder.nul, decoder.bare_newline, decoder.eight_bit, decoder.longest_line))
 
 
 def test_nothing_may_follow_the_end() -> None:

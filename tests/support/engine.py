@@ -36,6 +36,7 @@ from postroad.mail.message import (
     Content,
     Delivery,
     Envelope,
+    Handling,
     Instant,
     Lane,
     Location,
@@ -305,11 +306,14 @@ class Engine:
         notify: Notify | None = None,
         lane: Lane = Lane.NORMAL,
         body: bytes | StagedBody = BODY,
+        handling: Handling | None = None,
         long_lines: bool = False,
     ) -> Reply:
         """Hand in one message; an empty sender is the null sender."""
         envelope = Envelope(
-            address(sender) if sender else None, tuple(envelope_recipient(each, notify) for each in to)
+            address(sender) if sender else None,
+            tuple(envelope_recipient(each, notify) for each in to),
+            handling=handling,
         )
         octets = replace(content(HEAD, body), long_lines=long_lines or content(HEAD, body).long_lines)
         submission = Submission(envelope, octets, "user", PEER, self.clock.now(), lane)

@@ -3,11 +3,11 @@
 
 -- fragment: message
 m.id, m.sender_local, m.sender_domain, m.account, m.lane, m.size, m.received_at, m.expires_at,
-m.warn_at, m.segment, m.offset, m.length, m.flags, m.ret, m.envid
+m.warn_at, m.segment, m.offset, m.length, m.flags, m.ret, m.envid, m.handling
 
 -- fragment: recipient
 r.message, r.n, r.state, r.due, r.attempts, r.local, r.domain, r.notify, r.orcpt,
-r.first_greylisted, r.hints_used, r.warned, r.last, r.last_attempt_at, r.told, h.route, h.name
+r.first_greylisted, r.hints_used, r.warned, r.last, r.last_attempt_at, r.told, h.route, h.name, h.requiretls
 
 -- fragment: open
 (0, 1, 2)
@@ -47,10 +47,10 @@ AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = m.id
 -- --- hops ---
 
 -- name: find_hop
-SELECT id FROM hop WHERE route = ? AND name = ?
+SELECT id FROM hop WHERE route = ? AND name = ? AND requiretls = ?
 
 -- name: add_hop
-INSERT INTO hop (route, name) VALUES (?, ?)
+INSERT INTO hop (route, name, requiretls) VALUES (?, ?, ?)
 
 -- Hops that nobody names any more. Reads every recipient once it has found one of which nobody is
 -- open: at the end, when no message waits for it.
@@ -61,8 +61,8 @@ AND id NOT IN (SELECT hop FROM recipient WHERE state <> 0)
 
 -- One seek a hop and lane into the partial index, however many wait behind it.
 -- name: hops
-SELECT route, name, due FROM (
-    SELECT h.route, h.name, (
+SELECT route, name, requiretls, due FROM (
+    SELECT h.route, h.name, h.requiretls, (
         SELECT min(first) FROM (
             SELECT (SELECT min(due) FROM recipient
                     WHERE state = 0 AND hop = h.id AND lane = lanes.value) AS first
@@ -79,7 +79,7 @@ SELECT min(first) FROM (
 )
 
 -- name: hop_states
-SELECT h.route, h.name, found.state, found.count, found.due FROM (
+SELECT h.route, h.name, h.requiretls, found.state, found.count, found.due FROM (
     SELECT hop, 0 AS state, count(*) AS count, min(due) AS due FROM recipient WHERE state = 0 GROUP BY hop
     UNION ALL
     SELECT hop, state, count(*), NULL FROM recipient WHERE state IN (1, 2) GROUP BY hop, state
@@ -90,7 +90,9 @@ SELECT h.route, h.name, found.state, found.count, found.due FROM (
 
 -- name: add_message
 -- More rows may follow: ", (?, ...)".
-INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO message (id, sender_local, sender_domain, account, lane, size, received_at, expires_at,
+    warn_at, segment, offset, length, flags, ret, envid, handling, tracked)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: track
 UPDATE message SET tracked = 1 WHERE id = ? AND tracked = 0

@@ -72,3 +72,21 @@ WHERE told = 0 AND (state = 4 OR (state = 3 AND notify & 1));
 
 -- For operators. What is in its first attempt never enters it.
 CREATE INDEX recipient_domain ON recipient (domain) WHERE state IN (0, 2);
+
+-- step: 2
+
+-- What the sender asked of the message's whole way (REQUIRETLS, MT-PRIORITY, FUTURERELEASE), as JSON;
+-- NULL: nothing, as nearly all.
+ALTER TABLE message ADD COLUMN handling TEXT;
+
+-- Messages that require TLS go by ways of their own.
+CREATE TABLE hop_2 (
+    id         INTEGER PRIMARY KEY,
+    route      TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    requiretls INTEGER NOT NULL,
+    UNIQUE (route, name, requiretls)
+);
+INSERT INTO hop_2 SELECT id, route, name, 0 FROM hop;
+DROP TABLE hop;
+ALTER TABLE hop_2 RENAME TO hop;

@@ -10,8 +10,11 @@ from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_auth import MECHANISMS, Credentials, ExchangeFailed
 from postroad.adapters.smtpd_session import Session
 from postroad.adapters.smtpd_stream import BadLine, SessionOver
+from postroad.mail.esmtp import MAIL_PARAMETERS
 from postroad.mail.events import LoggedIn, LoginFailed
+from postroad.mail.handling import HOLD_PARAMETERS, PRIORITY, REQUIRETLS, HandlingLimits
 from postroad.mail.reply import Reply
+from postroad.mail.timestamps import rfc3339
 
 LOGIN_DELAY_LONGEST: Final = 5.0
 
@@ -23,6 +26,8 @@ class EntrySession(Session):
     """The verbs that come before mail; `_account` and `_denial` say what they led to."""
 
     _failed_logins = 0
+    # What MAIL may carry: the parameters of what EHLO offered last.
+    _parameters = MAIL_PARAMETERS
 
     def smtp_HELO(self, argument: str) -> None:
         if self._hello(argument, extended=False):
@@ -42,12 +47,30 @@ class EntrySession(Session):
 
     def _extensions(self) -> list[str]:
         words = [f"SIZE {self._config.max_message_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
-        words += ["ENHANCEDSTATUSCODES", "DSN", "CHUNKING", "BINARYMIME"]
+        words += ["ENHANCEDSTATUSCODES", "DSN", "CHUNKING", "BINARYMIME", "MT-PRIORITY MIXER"]
+        parameters = MAIL_PARAMETERS | {PRIORITY}
+        if self._config.max_hold:
+            until = rfc3339(self._world.clock.now() + self._config.max_hold)
+            words.append(f"FUTURERELEASE {self._config.max_hold:.0f} {until}")
+            parameters |= HOLD_PARAMETERS
+        if self.tls is not None:
+            words.append(REQUIRETLS)
+            parameters |= {REQUIRETLS}
+        self._parameters = parameters
         if self._starttls_offered():
             words.append("STARTTLS")
         if self.tls is not None and self._logins_offered():
             words.append("AUTH " + " ".join(MECHANISMS))
         return [*words, "HELP"]
+
+    def _limits(self) -> HandlingLimits:
+        config = self._config
+        return HandlingLimits(
+            config.max_hold,
+            self._listener.max_priority,
+            config.transactional_priority,
+            config.bulk_priority,
+        )
 
     def _starttls_offered(self) -> bool:
         return self._listener.tls == "starttls" and self.tls is None and self._world.tls() is not None

@@ -38,8 +38,8 @@ GROUP_LONGEST: Final = 100
 _COMMAND: Final = 512
 _LINE_LIMITS: Final = {
     # RFC 5321 4.5.3.1.4, and what each extension adds: SIZE 26, BODY 17, SMTPUTF8 10, AUTH 500,
-    # RET and ENVID 116; NOTIFY 28 and ORCPT 500.
-    "MAIL": _COMMAND + 26 + 17 + 10 + 500 + 116,
+    # RET and ENVID 116, REQUIRETLS 11, HOLDFOR or HOLDUNTIL 34, MT-PRIORITY 15; NOTIFY 28 and ORCPT 500.
+    "MAIL": _COMMAND + 26 + 17 + 10 + 500 + 116 + 11 + 34 + 15,
     "RCPT": _COMMAND + 528,
     "AUTH": 12288,
 }

@@ -13,7 +13,8 @@ from postroad.adapters.smtpd_session import Work
 from postroad.adapters.smtpd_stream import SessionOver
 from postroad.config.model import Listener
 from postroad.mail.esmtp import EsmtpError, MailArguments, parse_mail, parse_rcpt
-from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Submission
+from postroad.mail.handling import HandlingError, lane_of, settle
+from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Lane, Submission
 from postroad.mail.reply import Reply
 from postroad.ports import BodyFile
 
@@ -57,9 +58,13 @@ class SubmissionSession(EntrySession):
         if self._world.spool.low():
             return replies.STORAGE_FULL
         try:
-            mail = parse_mail(argument, extended=self._extended)
+            mail = parse_mail(argument, extended=self._extended, known=self._parameters)
+            if mail.asks is not None:
+                settle(mail.asks, self._world.clock.now(), self._limits())
         except EsmtpError as error:
             return error.reply
+        except HandlingError as error:
+            return Reply(501, (str(error),), "5.5.4")
         if mail.size is not None and mail.size > self._config.max_message_size:
             return replies.TOO_LARGE
         self._mail = mail
@@ -175,15 +180,23 @@ class SubmissionSession(EntrySession):
     async def _hand_over(self, mail: MailArguments, content: Content, reception: Reception) -> None:
         account = self._account()
         assert account is not None
+        now, asks = self._world.clock.now(), mail.asks
+        handling, lane = None, Lane.NORMAL
+        if asks is not None:
+            limits = self._limits()
+            handling = settle(asks, now, limits)
+            lane = lane_of(handling, limits)
         envelope = Envelope(
-            mail.sender, tuple(self._recipients), mail.body, mail.smtputf8, mail.ret, mail.envid
+            mail.sender, tuple(self._recipients), mail.body, mail.smtputf8, mail.ret, mail.envid, handling
         )
-        submission = Submission(envelope, content, account, self._peer(), self._world.clock.now())
+        submission = Submission(envelope, content, account, self._peer(), now, lane)
         try:
             reply = await self._world.intake.accept(submission)
         except Exception as error:
             self._report(error)
             reply = replies.INTERNAL
+        if handling is not None and asks is not None and handling.priority != asks.priority:
+            reply = _with_priority(reply, handling.priority)
         self.say(reply)
         if reply.kind != 2:
             reception.discard()
@@ -206,6 +219,14 @@ class SubmissionSession(EntrySession):
             return
         self._reset()
         self._idle_command(replies.OK)
+
+
+def _with_priority(reply: Reply, priority: int | None) -> Reply:
+    """RFC 6710 4.1: a client whose priority was lowered is told."""
+    if reply.kind != 2:
+        return reply
+    text = f"{priority} is the new priority assigned to the message; {reply.text}"
+    return Reply(reply.code, (text,), "2.3.6")
 
 
 SubmissionSession.VERBS = {

@@ -234,14 +234,14 @@ class Changes:
         """The integer of a hop, or NO_HOP: no recipient names it."""
         id = self._hops.get(hop)
         if id is None:
-            found = self._execute(self._sql["find_hop"], (hop.route, hop.name)).fetchone()
+            found = self._execute(self._sql["find_hop"], (hop.route, hop.name, hop.requiretls)).fetchone()
             if found is None:
                 return NO_HOP
             id = self._remember(hop, found[0])
         return id
 
     def _new_hop(self, hop: Hop) -> int:
-        id = self._execute(self._sql["add_hop"], (hop.route, hop.name)).lastrowid
+        id = self._execute(self._sql["add_hop"], (hop.route, hop.name, hop.requiretls)).lastrowid
         return self._remember(hop, id or NO_HOP)
 
     def _remember(self, hop: Hop, id: int) -> int:

@@ -105,13 +105,14 @@ class SqliteReader:
 
     async def hops(self) -> list[HopDue]:
         """As `Queue.hops`."""
-        return [HopDue(Hop(route, name), due) for route, name, due in await self._all("hops")]
+        rows = await self._all("hops")
+        return [HopDue(Hop(route, name, tls != 0), due) for route, name, tls, due in rows]
 
     async def hop_states(self) -> list[HopState]:
         """What is open, hop by hop, the most first."""
         found: dict[Hop, dict[State, tuple[int, Instant]]] = {}
-        for route, name, state, count, due in await self._all("hop_states"):
-            found.setdefault(Hop(route, name), {})[State(state)] = count, due
+        for route, name, tls, state, count, due in await self._all("hop_states"):
+            found.setdefault(Hop(route, name, tls != 0), {})[State(state)] = count, due
         states = [_hop_state(hop, counted) for hop, counted in found.items()]
         return sorted(states, key=lambda each: -(each.waiting + each.active + each.held))
 

@@ -9,19 +9,21 @@ import msgspec
 
 from postroad.mail.address import Address
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Body, Change, Lane, Location, Message, Notify, Recipient, Ret
+from postroad.mail.message import Body, Change, Handling, Lane, Location, Message, Notify, Recipient, Ret
 from postroad.mail.outcome import Outcome
 from postroad.mail.queue_id import format_id, parse_id
 from postroad.mail.routing import Hop
 
 DOTTED, EIGHT_BIT, SMTPUTF8, BINARY = 1, 2, 4, 8
-MESSAGE_COLUMNS = 15
+MESSAGE_COLUMNS = 16
 
 Row = Sequence[Any]
 
 _outcome_to_json = msgspec.json.Encoder().encode
 json_rows = msgspec.json.Decoder(list[list[Any]]).decode
 _outcome_from_json = msgspec.json.Decoder(Outcome).decode
+_handling_to_json = msgspec.json.Encoder().encode
+_handling_from_json = msgspec.json.Decoder(Handling).decode
 
 # Enum calls cost more than the rest of a row.
 _STATES = tuple(State)
@@ -46,6 +48,7 @@ def message_row(message: Message) -> Row:
         _flags(message),
         message.ret,
         message.envid,
+        message.handling and _handling_to_json(message.handling).decode(),
     )
 
 
@@ -60,7 +63,7 @@ def _flags(message: Message) -> int:
 
 def to_message(row: Row) -> Message:
     id, local, domain, account, lane, size, received, expires, warn = row[:9]
-    segment, offset, length, flags, ret, envid = row[9:MESSAGE_COLUMNS]
+    segment, offset, length, flags, ret, envid, handling = row[9:MESSAGE_COLUMNS]
     return Message(
         format_id(id),
         None if domain is None else Address(local, domain),
@@ -76,6 +79,7 @@ def to_message(row: Row) -> Message:
         flags & SMTPUTF8 != 0,
         None if ret is None else Ret(ret),
         envid,
+        None if handling is None else _handling_from_json(handling),
     )
 
 
@@ -104,12 +108,12 @@ def recipient_row(recipient: Recipient, hop: int, lane: Lane) -> Row:
 
 def to_recipient(row: Row) -> Recipient:
     message, n, state, due, attempts, local, domain, notify, orcpt = row[:9]
-    first_greylisted, hints_used, warned, last, last_attempt_at, told, route, name = row[9:]
+    first_greylisted, hints_used, warned, last, last_attempt_at, told, route, name, requiretls = row[9:]
     return Recipient(
         format_id(message),
         n,
         Address(local, domain),
-        Hop(route, name),
+        Hop(route, name, requiretls != 0),
         _STATES[state],
         due,
         attempts,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from postroad.cli.text import age, count, octets
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Instant, Message, Recipient
+from postroad.mail.message import Handling, Instant, Message, Recipient
 from postroad.mail.timestamps import rfc3339
 
 Row = dict[str, object]
@@ -46,10 +46,20 @@ def details(message: Message, recipients: Sequence[Recipient]) -> Row:
         "body": message.body.value,
         "smtputf8": message.smtputf8,
         "envid": message.envid,
+        **_handling(message),
         "recipients": [
             row(message, recipient) | {"last_attempt": _instant(recipient.last_attempt_at)}
             for recipient in recipients
         ],
+    }
+
+
+def _handling(message: Message) -> Row:
+    asked = message.handling or Handling()
+    return {
+        "requiretls": asked.requiretls,
+        "priority": asked.priority,
+        "scheduled": _instant(asked.hold_until),
     }
 
 
@@ -99,9 +109,21 @@ def description(message: Message, recipients: Sequence[Recipient], now: Instant)
         f"arrived    {rfc3339(message.received_at)} ({age(now - message.received_at)} ago)",
         f"expires    {rfc3339(message.expires_at)}",
     ]
+    lines += _asked(message)
     for recipient in recipients:
         lines += [f"recipient  {recipient.address}  [{recipient.state.name.lower()}]"]
         lines += [f"           {fate(recipient, now)}"]
         if recipient.last and recipient.last.host:
             lines += [f"           by {recipient.last.host}, status {recipient.last.status}"]
     return lines
+
+
+def _asked(message: Message) -> list[str]:
+    """What the sender asked of the message's whole way, where anything."""
+    asked = message.handling
+    if asked is None:
+        return []
+    lines = [] if asked.hold_until is None else [f"scheduled  {rfc3339(asked.hold_until)}"]
+    if asked.priority is not None:
+        lines.append(f"priority   {asked.priority} ({message.lane.name.lower()} lane)")
+    return [*lines, "requires   TLS on its whole way"] if asked.requiretls else lines

@@ -62,7 +62,10 @@ def _waiting(spool: Path, now: Instant, rebuilt: Rebuilt) -> Iterator[Notice]:
             rebuilt.damaged += not each.tail
             continue
         done = marks_of(marks, each.message.location)
-        left = [_as_accepted(r, now) for r in each.recipients if r.n not in done and WHOLE not in done]
+        begins_at = max(now, each.message.begins_at)
+        left = [
+            _as_accepted(r, now, begins_at) for r in each.recipients if r.n not in done and WHOLE not in done
+        ]
         if not left:
             rebuilt.settled += 1
         elif each.message.id in rebuilt._seen:
@@ -77,15 +80,18 @@ def _waiting(spool: Path, now: Instant, rebuilt: Rebuilt) -> Iterator[Notice]:
             yield each.message, left
 
 
-def _as_accepted(recipient: Recipient, now: Instant) -> Recipient:
-    """Its attempts are forgotten with the old index; due at once, unless a policy held it on its way in."""
+def _as_accepted(recipient: Recipient, now: Instant, due: Instant) -> Recipient:
+    """Its attempts are forgotten with the old index; due at once, or when its sender scheduled it.
+
+    What a policy held on its way in is held still.
+    """
     held = recipient.state is State.HELD
     return replace(
         recipient,
         state=State.HELD if held else State.WAITING,
         attempts=0,
-        due=now,
-        last=recipient.last if held else None,
+        due=due,
+        last=recipient.last if held or due > now else None,
     )
 
 

@@ -28,6 +28,7 @@ RSPAMD_MEANINGS = ("accept", "headers", "subject", "hold", "tempfail", "reject")
 _COUNT = number(1, 1_000_000)
 _MANY = number(1, values.MOST)
 _PORT = number(1, 65535)
+_PRIORITY = number(-9, 9)
 
 # The limits of a site, by the key that sets them: in [delivery] for all, in [[route]] for one.
 LIMIT_FIELDS = {
@@ -78,6 +79,14 @@ _DNS: Readers = {
 _CONTENT: Readers = {
     "long_lines": choice("encode", "refuse", "pass"),
     "downgrade_8bit": flag,
+}
+
+
+LISTENER: Readers = {
+    "address": values.listener_address,
+    "tls": choice("starttls", "implicit", "off"),
+    "auth": choice("required", "optional", "off"),
+    "max_priority": _PRIORITY,
 }
 
 
@@ -135,11 +144,7 @@ def keys(base: Path) -> Keys:
             },
         },
         repeated={
-            "listener": {
-                "address": values.listener_address,
-                "tls": choice("starttls", "implicit", "off"),
-                "auth": choice("required", "optional", "off"),
-            },
+            "listener": LISTENER,
             "route": {
                 "name": values.route_name,
                 "match": listed(values.pattern),
@@ -177,6 +182,9 @@ def _submission(base: Path) -> Readers:
         "data_timeout": duration,
         "spill_threshold": size,
         "idempotency_window": duration,
+        "max_hold": values.duration_or_off,
+        "transactional_priority": _PRIORITY,
+        "bulk_priority": _PRIORITY,
         OPEN_RELAY_KEY: flag,
     }
 

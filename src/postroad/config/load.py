@@ -240,7 +240,9 @@ def _listener(entry: Mapping[str, Any], n: int, report: Report) -> model.Listene
     if "address" not in entry and report.sound(("listener", n, "address")):
         report.add(("listener", n, "address"), 'missing; write for example "127.0.0.1:587"')
     host, port = entry.get("address", ("", 0))
-    return model.Listener(host, port, **{key: entry[key] for key in ("tls", "auth") if key in entry})
+    return model.Listener(
+        host, port, **{key: entry[key] for key in ("tls", "auth", "max_priority") if key in entry}
+    )
 
 
 def _limits(entry: Mapping[str, Any], base: Limits) -> Limits:

@@ -23,12 +23,16 @@ STATE_DIRECTORY = Path("/var/lib/postroad")
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One submission door. `tls`: starttls | implicit | off; `auth`: required | optional | off."""
+    """One submission door. `tls`: starttls | implicit | off; `auth`: required | optional | off.
+
+    `max_priority`: the highest MT-PRIORITY (RFC 6710) that counts here.
+    """
 
     host: str
     port: int
     tls: str = "starttls"
     auth: str = "required"
+    max_priority: int = 9
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -36,7 +40,10 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class SubmissionConfig:
-    """Who may submit, and what at most. `bare_newlines`: canonicalise | refuse."""
+    """Who may submit, and what at most. `bare_newlines`: canonicalise | refuse. `max_hold` 0: never.
+
+    From `transactional_priority` on a message is transactional, up to `bulk_priority` it is bulk.
+    """
 
     trusted_networks: tuple[IPv4Network | IPv6Network, ...] = (
         ip_network("127.0.0.0/8"),
@@ -56,6 +63,9 @@ class SubmissionConfig:
     data_timeout: float = 600.0
     spill_threshold: int = 1 * MIB
     idempotency_window: float = 172_800.0
+    max_hold: float = 30 * 86_400.0
+    transactional_priority: int = 4
+    bulk_priority: int = -4
 
 
 @dataclass(frozen=True, slots=True)

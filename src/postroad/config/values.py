@@ -110,6 +110,11 @@ def duration(value: object) -> float:
     return seconds
 
 
+def duration_or_off(value: object) -> float:
+    """As `duration`, or "off": none, 0."""
+    return 0.0 if value == "off" else duration(value)
+
+
 def size(value: object) -> int:
     """Octets, more than none: "25MiB" (1024s), "50MB" (1000s), "512B"."""
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None

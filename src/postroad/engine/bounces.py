@@ -25,6 +25,7 @@ from postroad.mail.message import (
     Delivery,
     Envelope,
     EnvelopeRecipient,
+    Handling,
     Instant,
     Lane,
     Message,
@@ -207,7 +208,7 @@ class Bounces:
         sender = EnvelopeRecipient(message.sender, Notify.NEVER)
         return await self._packer.pack(
             id,
-            Envelope(None, (sender,), smtputf8=not message.sender.is_ascii),
+            Envelope(None, (sender,), smtputf8=not message.sender.is_ascii, handling=_as_private(message)),
             content,
             account=MAILER,
             lane=Lane.NORMAL,
@@ -291,11 +292,17 @@ class Bounces:
         self._tell(message, notices)
 
 
+def _as_private(message: Message) -> Handling | None:
+    """What tells of a message that required TLS asks for it, too (RFC 8689 5)."""
+    private = message.handling is not None and message.handling.requiretls
+    return Handling(requiretls=True) if private else None
+
+
 def _waiting(hop: Hop, lane: Lane, now: Instant) -> Start:
     """Notifications wait their turn: their first attempt is nobody's hurry."""
     return Start(State.WAITING, now)
 
 
 def _too_old(delivery: Delivery, now: Instant) -> tuple[Outcome, ...]:
-    received_at = delivery.message.received_at
-    return tuple(expired(r.last or NEVER_TRIED, received_at, now) for r in delivery.recipients)
+    since = delivery.message.begins_at
+    return tuple(expired(r.last or NEVER_TRIED, since, now) for r in delivery.recipients)

@@ -13,7 +13,7 @@ from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.events import Operated, Removed
 from postroad.mail.lifecycle import Happening, ImpossibleStep, State, step
-from postroad.mail.message import Change, Instant, Recipient
+from postroad.mail.message import Change, Instant, Message, Recipient
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.ports import Clock, Events, ImpossibleOperation, Queue, QueueFilter, Spool
 
@@ -86,14 +86,23 @@ class QueueControl:
         while page := await self._queue.select(filter, PAGE, after):
             last = page[-1][1]
             after = (last.message, last.n)
-            done += await self._change(operation, [recipient for _, recipient in page])
+            # What its sender scheduled goes early only when an operator names it.
+            named = bool(filter.ids) and operation.happening is None
+            rows = [(recipient, None if named else _held_until(message)) for message, recipient in page]
+            done += await self._change(operation, rows)
         ids = tuple(dict.fromkeys(id for id, _ in done))[:NAMED_IN_LOG]
         self._events.emit(Operated(verb, len(done), uid, ids))
         return done
 
-    async def _change(self, operation: Operation, rows: list[Recipient]) -> list[tuple[str, str]]:
+    async def _change(
+        self, operation: Operation, rows: list[tuple[Recipient, Instant | None]]
+    ) -> list[tuple[str, str]]:
         now = self._clock.now()
-        changed = [(row, change) for row in rows if (change := _changed(operation, row, now)) is not None]
+        changed = [
+            (row, change)
+            for row, until in rows
+            if (change := _changed(operation, row, now, until)) is not None
+        ]
         for finished in await self._queue.change([change for _, change in changed]):
             if finished.recipients:
                 self._bounces.put(finished)
@@ -102,17 +111,22 @@ class QueueControl:
                 self._events.emit(Removed(finished.message.id))
         for row, change in changed:
             if change.state is State.WAITING:
-                self._sites.resume(row.hop)
-                self._scheduler.due(row.hop, now)
+                if change.due <= now:
+                    self._sites.resume(row.hop)
+                self._scheduler.due(row.hop, change.due)
         return [(row.message, str(row.address)) for row, _ in changed]
 
 
-def _changed(operation: Operation, row: Recipient, now: Instant) -> Change | None:
-    """The row after the operation; None where its state does not allow it."""
+def _held_until(message: Message) -> Instant | None:
+    return None if message.handling is None else message.handling.hold_until
+
+
+def _changed(operation: Operation, row: Recipient, now: Instant, until: Instant | None) -> Change | None:
+    """The row after the operation; None where its state, or its sender's schedule, does not allow it."""
     if row.state is State.ACTIVE:
         return None
     if operation.happening is None:
-        if row.state is not State.WAITING:
+        if row.state is not State.WAITING or (until is not None and until > now):
             return None
         state = State.WAITING
     else:
@@ -124,7 +138,7 @@ def _changed(operation: Operation, row: Recipient, now: Instant) -> Change | Non
         message=row.message,
         n=row.n,
         state=state,
-        due=now if state is State.WAITING else row.due,
+        due=max(now, until or now) if state is State.WAITING else row.due,
         attempts=row.attempts,
         outcome=operation.outcome,
         at=now,

@@ -15,7 +15,7 @@ from postroad.mail import mx
 from postroad.mail.classify import judge
 from postroad.mail.mx import Plan, SiteKey
 from postroad.mail.outcome import Fault, Outcome, Stage, Trouble
-from postroad.mail.routing import DIRECT, Endpoint, Hop, Route
+from postroad.mail.routing import DIRECT, Endpoint, Hop, Route, TlsWish
 from postroad.mail.rules import Rules
 from postroad.mail.tls import requirement
 from postroad.ports import AddressAnswer, Clock, MxAnswer, NoData, NoSuchName, Resolver, TryLater
@@ -105,11 +105,11 @@ class Destinations:
         route = self.route(hop.route)
         if route is None:
             return self._judged(Trouble(Stage.LOCAL, Fault.INTERNAL, f"route {hop.route} is not configured"))
-        found = await (self._by_mx(hop) if route.relay is None else self._by_relay(route.relay))
+        found = await (self._by_mx(hop, route) if route.relay is None else self._by_relay(route.relay))
         if isinstance(found, Trouble):
             return self._judged(found)
         endpoints, group, ttl = found
-        site = SiteKey(route.name, group, requirement(route.tls))
+        site = SiteKey(route.name, group, requirement(route.tls, hop.requiretls))
         return Plan(hop, site, endpoints, self._clock.now() + max(ttl, SHORTEST))
 
     def _judged(self, trouble: Trouble) -> Outcome:
@@ -135,7 +135,7 @@ class Destinations:
         # RFC 6761 6.3: localhost is never a question to DNS servers.
         return LOCALHOST if host == "localhost" else await self._addresses(host)
 
-    async def _by_mx(self, hop: Hop) -> tuple[tuple[Endpoint, ...], str, float] | Trouble:
+    async def _by_mx(self, hop: Hop, route: Route) -> tuple[tuple[Endpoint, ...], str, float] | Trouble:
         literal = mx.literal_address(hop.name)
         if literal is not None:
             return self._settled([(0, hop.name, (literal,))], [hop.name], LASTING)
@@ -147,6 +147,8 @@ class Destinations:
             text = f"Host or domain name not found, MX lookup of {hop.name}: {answer.text}"
             return Trouble(Stage.DNS, Fault.DNS_TEMPORARY, text)
         records = [] if isinstance(answer, NoData) else [(r.preference, r.host) for r in answer.records]
+        if hop.requiretls and records and route.tls is not TlsWish.VERIFIED:
+            return _unvalidated(hop.name)
         hosts = mx.arrange(hop.name, records, self._chance.shuffle, self._ground.own_names)
         if isinstance(hosts, Trouble):
             return hosts
@@ -190,3 +192,12 @@ class Destinations:
             text = f"Host name not found, address lookup of {host}: {answer.text}"
             return Trouble(Stage.DNS, Fault.DNS_TEMPORARY, text)
         return Trouble(Stage.DNS, Fault.NO_ADDRESS, f"Host or domain name not found: no address for {host}")
+
+
+def _unvalidated(domain: str) -> Trouble:
+    """RFC 8689 2: whoever forges an MX record names a host of his own, with a good certificate."""
+    text = (
+        f"TLS is required, and no DNSSEC or MTA-STS validates the MX hosts of {domain}; "
+        'a route with tls = "verified" trusts them'
+    )
+    return Trouble(Stage.DNS, Fault.UNVALIDATED_MX, text)

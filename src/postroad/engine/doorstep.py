@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from postroad.mail import health
-from postroad.mail.classify import judge
+from postroad.mail.classify import insisting, judge
 from postroad.mail.health import HostHealth
 from postroad.mail.mx import Plan
-from postroad.mail.outcome import Fault, Outcome, Reason, Stage, Trouble
+from postroad.mail.outcome import Fault, Kind, Outcome, Reason, Stage, Trouble
 from postroad.mail.routing import Endpoint, Route
 from postroad.mail.rules import Rules
 from postroad.ports import Clock, ConnectFailed, Session, Transport
@@ -68,6 +68,10 @@ class Doorstep:
         """A session of the first endpoint that gives one, closed with the block; raises Unreachable."""
         trouble: tuple[Outcome, Endpoint] | None = None
         handshakes = 0
+        if plan.site.tls.requiretls:
+            async with self._insisting(plan, route) as session:
+                yield session
+            return
         for endpoint in self.order(plan.endpoints, prefer):
             plain = self._goes_plain(endpoint, plan)
             context = self._transport.connect(endpoint, plan.site.tls, route, plaintext=plain)
@@ -87,6 +91,31 @@ class Doorstep:
             nowhere = Trouble(Stage.DNS, Fault.NO_ADDRESS, f"no endpoint for {plan.hop}")
             raise Unreachable(judge(Stage.DNS, nowhere, None, self._rules), None)
         raise Unreachable(*trouble)
+
+    @asynccontextmanager
+    async def _insisting(self, plan: Plan, route: Route) -> AsyncIterator[Session]:
+        """A session of the first endpoint of all that has TLS to trust and offers REQUIRETLS.
+
+        Only when every one of them lacks it for good is the outcome that there is none.
+        """
+        troubles: list[tuple[Outcome, Endpoint]] = []
+        for endpoint in plan.endpoints:
+            async with AsyncExitStack() as connected:
+                context = self._transport.connect(endpoint, plan.site.tls, route)
+                try:
+                    session = await connected.enter_async_context(context)
+                except ConnectFailed as failed:
+                    troubles.append((insisting(self._learn(failed, endpoint)), endpoint))
+                    continue
+                self._reached(endpoint, session)
+                if session.capabilities.requiretls:
+                    yield session
+                    return
+                text = f"TLS is required, and {endpoint} does not offer REQUIRETLS"
+                lacking = Trouble(Stage.EHLO, Fault.NO_REQUIRETLS, text)
+                troubles.append((judge(Stage.EHLO, lacking, endpoint, self._rules), endpoint))
+        passing = [each for each in troubles if each[0].kind is not Kind.FAILED]
+        raise Unreachable(*(passing or troubles)[0])
 
     def _goes_plain(self, endpoint: Endpoint, plan: Plan) -> bool:
         now, record = self._clock.now(), self._of(endpoint)

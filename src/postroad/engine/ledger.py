@@ -98,7 +98,7 @@ class Ledger:
                 self._retry,
                 outcome,
                 attempts=attempts,
-                received_at=message.received_at,
+                received_at=message.begins_at,
                 expires_at=message.expires_at,
                 first_greylisted=first,
                 hints_used=hints,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from postroad.mail.backoff import RetryPolicy, expiry
+from postroad.mail.handling import scheduled
 from postroad.mail.headers import from_domain
 from postroad.mail.lifecycle import State
 from postroad.mail.message import (
@@ -73,7 +74,10 @@ class Packer:
         reserved is then the caller's to give back.
         """
         content = await self._signed(content)
-        expires_at, warn_at = expiry(self._retry, now, lane, envelope.sender is None)
+        handling = envelope.handling
+        until = None if handling is None else handling.hold_until
+        begins_at = now if until is None else max(now, until)
+        expires_at, warn_at = expiry(self._retry, begins_at, lane, envelope.sender is None)
         message = Message(
             id=id,
             sender=envelope.sender,
@@ -89,8 +93,9 @@ class Packer:
             smtputf8=envelope.smtputf8,
             ret=envelope.ret,
             envid=envelope.envid,
+            handling=handling,
         )
-        recipients = self._recipients(id, envelope, lane, now, place)
+        recipients = self._recipients(id, envelope, lane, now, place if until is None else _holding(until))
         location = await self._spool.append(Record(message, recipients, content))
         return message.at(location), recipients
 
@@ -105,10 +110,15 @@ class Packer:
     def _recipients(
         self, id: str, envelope: Envelope, lane: Lane, now: Instant, place: Placement
     ) -> tuple[Recipient, ...]:
+        handling = envelope.handling
+        # A notification goes as it can, for else it might be lost (RFC 8689 5).
+        requiretls = handling is not None and handling.requiretls and envelope.sender is not None
         starts: dict[Hop, Start] = {}
         rows = []
         for n, to in enumerate(envelope.recipients):
             hop = self._routes.hop_for(to.address)
+            if requiretls:
+                hop = Hop(hop.route, hop.name, requiretls=True)
             start = starts.get(hop)
             if start is None:
                 start = starts[hop] = place(hop, lane, now)
@@ -129,6 +139,12 @@ class Packer:
                 )
             )
         return tuple(rows)
+
+
+def _holding(until: Instant) -> Placement:
+    """Nothing is claimed for a message that its sender put off (RFC 4865)."""
+    why = scheduled(until)
+    return lambda hop, lane, now: Start(State.WAITING, max(now, until), why)
 
 
 def _body(envelope: Envelope, content: Content) -> Body:

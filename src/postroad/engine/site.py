@@ -266,12 +266,26 @@ class Site:
 
     def _unreachable(self, failed: Unreachable, started: Instant) -> None:
         """Every endpoint failed. When that pauses the site, one delivery is told it was tried."""
+        if failed.outcome.kind is Kind.FAILED:
+            # No endpoint is what the senders require: nothing that waits here will ever be sent.
+            for delivery in self._ready.clear():
+                self._tell(delivery, failed.outcome, failed.endpoint, started)
+            return
         self._troubled(failed.outcome, then=lambda: self._blame(failed.outcome, failed.endpoint, started))
 
     def _blame(self, outcome: Outcome, endpoint: Endpoint | None, started: Instant) -> None:
         delivery = self._ready.take()
-        if delivery is None:
-            return
+        if delivery is not None:
+            self._tell(delivery, outcome, endpoint, started, retry_at=self._state.paused_until)
+
+    def _tell(
+        self,
+        delivery: Delivery,
+        outcome: Outcome,
+        endpoint: Endpoint | None,
+        started: Instant,
+        retry_at: Instant | None = None,
+    ) -> None:
         around = self._around
         attempt = Attempt(
             delivery=delivery,
@@ -281,7 +295,7 @@ class Site:
             finished=around.clock.now(),
             outcomes=(outcome,) * len(delivery.recipients),
         )
-        around.ledger.attempted(attempt, retry_at=self._state.paused_until)
+        around.ledger.attempted(attempt, retry_at=retry_at)
 
     # --- trouble and pauses ------------------------------------------------------------
 

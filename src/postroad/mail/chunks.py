@@ -76,7 +76,10 @@ class ChunkDecoder(DataDecoder):
 
 
 class BinaryDecoder(ChunkDecoder):
-    """The same for BODY=BINARYMIME: every octet is content, and none is changed."""
+    """The same for BODY=BINARYMIME: every octet is content, and none is changed.
+
+    It has no lines that could be too long, and no octets that another encoding would help.
+    """
 
     __slots__ = ()
 
@@ -86,6 +89,4 @@ class BinaryDecoder(ChunkDecoder):
         chunk = b"".join(chunks)
         self.done = self._ending
         self.size += len(chunk)
-        if not self.eight_bit:
-            self.eight_bit = not chunk.isascii()
         return chunk

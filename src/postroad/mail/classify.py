@@ -75,6 +75,7 @@ _FAULTS = {
     Fault.NO_8BITMIME: (Kind.FAILED, Scope.MESSAGE, Reason.UNSUPPORTED, "5.6.3"),
     Fault.NO_BINARYMIME: (Kind.FAILED, Scope.MESSAGE, Reason.UNSUPPORTED, "5.6.3"),
     Fault.NO_REQUIRETLS: (Kind.FAILED, Scope.HOST, Reason.TLS, "5.7.30"),
+    Fault.UNVALIDATED_MX: (Kind.FAILED, Scope.SITE, Reason.TLS, "5.7.10"),
     Fault.DNS_TEMPORARY: (Kind.DEFERRED, Scope.SITE, Reason.DNS, "4.4.3"),
     Fault.NO_SUCH_DOMAIN: (Kind.FAILED, Scope.SITE, Reason.BAD_DOMAIN, "5.1.2"),
     Fault.NO_ADDRESS: (Kind.FAILED, Scope.SITE, Reason.BAD_DOMAIN, "5.4.4"),
@@ -113,6 +114,18 @@ def _delivered(reply: Reply, host: Endpoint | str | None) -> Outcome:
     place = None if host is None else str(host)
     text = printable(str(reply))
     return Outcome(Kind.DELIVERED, Scope.RECIPIENT, Reason.OK, f"2.{detail}", text, Stage.DOT, reply, place)
+
+
+def insisting(outcome: Outcome) -> Outcome:
+    """What an endpoint's outcome means to messages that require TLS (RFC 8689 4.2.1).
+
+    That a host has no TLS to offer, or none to trust, will not change with time; that
+    it cannot be reached, or has no TLS just now (454), may.
+    """
+    passing = outcome.reply is not None and outcome.reply.kind != 5
+    if outcome.reason is not Reason.TLS or outcome.kind is not Kind.DEFERRED or passing:
+        return outcome
+    return replace(outcome, kind=Kind.FAILED, status="5.7.10")
 
 
 def _judge_refusal(

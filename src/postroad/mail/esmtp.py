@@ -1,4 +1,6 @@
-"""The arguments of MAIL and RCPT: path and ESMTP parameters (RFC 5321, 1870, 6152, 6531, 4954, 3461).
+"""The arguments of MAIL and RCPT: path and ESMTP parameters (RFC 5321, 1870, 6152, 6531, 4954, 3461, 3030).
+
+Those that ask something of the message's whole way are read in `handling`.
 
 Input is one command's argument as text without control characters. Whatever is
 wrong raises `EsmtpError` with the reply to give; no reply repeats what the
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 
 from postroad.mail import xtext
 from postroad.mail.address import USUAL, Address, AddressError, parse_path, usual_address
+from postroad.mail.handling import Asks, HandlingError, parse_asks
 from postroad.mail.message import Body, EnvelopeRecipient, Notify, Ret
 from postroad.mail.reply import Reply
 
@@ -38,6 +41,7 @@ class MailArguments:
     smtputf8: bool = False
     ret: Ret | None = None
     envid: str | None = None
+    asks: Asks | None = None
 
 
 MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID"})
@@ -53,8 +57,13 @@ _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _SIZE = re.compile(r"[0-9]{1,20}")
 
 
-def parse_mail(argument: str, *, extended: bool = True) -> MailArguments:
-    """The argument of MAIL, "FROM:<path> [parameters]". `extended` False (HELO): parameters are refused."""
+def parse_mail(
+    argument: str, *, extended: bool = True, known: frozenset[str] = MAIL_PARAMETERS
+) -> MailArguments:
+    """The argument of MAIL, "FROM:<path> [parameters]". `extended` False (HELO): parameters are refused.
+
+    `known` are the parameters of what EHLO offered, upper-case.
+    """
     usual = _USUAL_MAIL.fullmatch(argument)
     if usual is not None:
         local, domain, given, size, body = usual.groups()
@@ -63,11 +72,11 @@ def parse_mail(argument: str, *, extended: bool = True) -> MailArguments:
             return MailArguments(address)
         if address is not None and extended:
             return MailArguments(address, int(size) if size else None, Body(body) if body else None)
-    return _parse_mail(argument, extended)
+    return _parse_mail(argument, extended, known)
 
 
-def _parse_mail(argument: str, extended: bool) -> MailArguments:
-    path, parameters = _split("FROM:", argument, MAIL_PARAMETERS, extended)
+def _parse_mail(argument: str, extended: bool, known: frozenset[str]) -> MailArguments:
+    path, parameters = _split("FROM:", argument, known, extended)
     smtputf8 = _flag(parameters, "SMTPUTF8")
     sender = _address(path, smtputf8, "5.1.7")
     if not parameters:
@@ -80,6 +89,7 @@ def _parse_mail(argument: str, extended: bool) -> MailArguments:
         smtputf8=smtputf8,
         ret=_ret(parameters),
         envid=_envid(parameters["ENVID"]) if "ENVID" in parameters else None,
+        asks=_asks(parameters),
     )
 
 
@@ -159,6 +169,13 @@ def _body(parameters: dict[str, str | None]) -> Body | None:
         return Body((parameters["BODY"] or "").upper())
     except ValueError:
         raise EsmtpError(501, "5.5.4", "BODY is 7BIT, 8BITMIME or BINARYMIME") from None
+
+
+def _asks(parameters: dict[str, str | None]) -> Asks | None:
+    try:
+        return parse_asks(parameters)
+    except HandlingError as error:
+        raise EsmtpError(501, "5.5.4", str(error)) from None
 
 
 def _ret(parameters: dict[str, str | None]) -> Ret | None:

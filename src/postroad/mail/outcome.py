@@ -93,6 +93,7 @@ class Fault(StrEnum):
     NO_8BITMIME = "no-8bitmime"
     NO_BINARYMIME = "no-binarymime"
     NO_REQUIRETLS = "no-requiretls"
+    UNVALIDATED_MX = "unvalidated-mx"
     NO_AUTH = "no-auth"
     DNS_TEMPORARY = "dns-temporary"
     NO_SUCH_DOMAIN = "no-such-domain"

@@ -27,13 +27,18 @@ class TlsWish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """Route name and next-hop name: a domain for the direct route, else the relay as configured."""
+    """Route name and next-hop name: a domain for the direct route, else the relay as configured.
+
+    `requiretls`: for messages that go by verified TLS alone, to hosts that promise the same (RFC 8689).
+    """
 
     route: str
     name: str
+    requiretls: bool = False
 
     def __str__(self) -> str:
-        return self.name if self.route == DIRECT else f"{self.route}:{self.name}"
+        name = self.name if self.route == DIRECT else f"{self.route}:{self.name}"
+        return f"{name} (REQUIRETLS)" if self.requiretls else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,13 @@ class TlsLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """The one TLS requirement of a plan. With VERIFIED the certificate must name the endpoint's host."""
+    """The one TLS requirement of a plan. With VERIFIED the certificate must name the endpoint's host.
+
+    `requiretls`: and the host must offer REQUIRETLS (RFC 8689 4.2.1).
+    """
 
     level: TlsLevel
+    requiretls: bool = False
 
 
 _LEVELS = {
@@ -32,6 +36,6 @@ _LEVELS = {
 }
 
 
-def requirement(wish: TlsWish) -> Requirement:
-    """What a route's wish demands of every endpoint of its plans."""
-    return Requirement(_LEVELS[wish])
+def requirement(wish: TlsWish, requiretls: bool = False) -> Requirement:
+    """What a route's wish, or the senders who require TLS, demand of every endpoint of a plan."""
+    return Requirement(TlsLevel.VERIFIED, True) if requiretls else Requirement(_LEVELS[wish])
