@@ -28,9 +28,11 @@ from postroad.adapters.segments import SpoolInUse
 from postroad.adapters.smtpd import BindError, TlsError
 from postroad.adapters.systemd import Notifier, passed_sockets, watchdog_interval
 from postroad.config import ConfigError, load
+from postroad.config.alias_files import AliasFile
+from postroad.config.alias_files import read as read_aliases
 from postroad.config.model import Config
 from postroad.engine.recovery import recover
-from postroad.mail.events import Reloaded, Started, Stopped, Stopping
+from postroad.mail.events import AliasTrouble, Reloaded, Started, Stopped, Stopping
 from postroad.parts import Material, Parts, build, material
 from postroad.ports import StorageBroken
 
@@ -89,6 +91,8 @@ class Daemon:
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._events = EventHub(journal)
         self._parts: Parts = build(config, self._events, self._fail)
+        self._parts.entrances.local.reread = self.reread_aliases
+        self._tell_aliases(self._parts.material.aliases)
 
     def _fail(self, error: BaseException) -> None:
         if not self._failure.done():
@@ -188,6 +192,24 @@ class Daemon:
             raise
         return loaded
 
+    async def reread_aliases(self) -> tuple[str, ...]:
+        """What newaliases asks for; what is wrong with the files. Lines that are wrong do not count."""
+        found = await asyncio.to_thread(read_aliases, self._config)
+        local, maildrop = self._parts.entrances.local, self._parts.entrances.maildrop
+        local.settings = replace(local.settings, names=found.names)
+        maildrop.settings = replace(maildrop.settings, names=found.names)
+        self._use_names(found)
+        return found.told
+
+    def _use_names(self, found: AliasFile) -> None:
+        self._parts.engine.packer.names = found.names
+        self._parts.engine.scheduler.names_changed()
+        self._tell_aliases(found)
+
+    def _tell_aliases(self, found: AliasFile) -> None:
+        if found.told:
+            self._events.emit(AliasTrouble(found.told))
+
     def _take(self, config: Config, loaded: Material) -> None:
         """Nothing here waits or fails: the new values are in force together."""
         engine, entrances, running = self._parts.engine, self._parts.entrances, self._parts.material
@@ -201,6 +223,7 @@ class Daemon:
         entrances.intake.reload(loaded.admission, config.origin, loaded.fitness)
         entrances.linter.reload(config.accounts, loaded.signs)
         entrances.policies.reload(loaded.asked, loaded.admission.max_recipients)
+        self._use_names(loaded.aliases)
         entrances.local.settings = loaded.local
         entrances.maildrop.settings = loaded.maildrop
         running.signer.close()

@@ -26,11 +26,14 @@ from postroad.adapters.smtpd import Doors, server_context
 from postroad.adapters.sqlite_files import CURE, is_new
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.system import IdMaker, SystemClock
+from postroad.config.alias_files import AliasFile
+from postroad.config.alias_files import read as read_aliases
 from postroad.config.model import Config, Listener, PolicyConfig
 from postroad.engine.bounces import Bounces
 from postroad.engine.compaction import Compaction
 from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
+from postroad.engine.forwarding import Forwarding
 from postroad.engine.intake import Intake
 from postroad.engine.ledger import Ledger
 from postroad.engine.linting import Linter
@@ -40,6 +43,7 @@ from postroad.engine.policies import Asked, Policies
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.admission import AdmissionLimits
+from postroad.mail.local_names import hop_of as local_hop
 from postroad.mail.message import Instant
 from postroad.mail.routing import DIRECT, Routes
 from postroad.mail.rules import default_rules
@@ -61,6 +65,7 @@ class Material:
     asked: tuple[Asked, ...]
     local: LocalSettings
     maildrop: MaildropSettings
+    aliases: AliasFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,8 @@ def material(config: Config) -> Material:
     ways = Routes(routes)
     submission = config.submission
     signer = DkimSigner(config.dkim)
+    aliases = read_aliases(config)
+    names = aliases.names
     return Material(
         signer=signer,
         signs=(lambda domain: signer.domain_for(domain) is not None) if config.dkim else None,
@@ -142,9 +149,13 @@ def material(config: Config) -> Material:
         local=LocalSettings(
             origin=config.origin,
             max_message_size=submission.max_message_size,
-            hop_of=lambda address: str(ways.hop_for(address)),
+            hop_of=lambda address: str(
+                local_hop(address) if address.domain in names.domains else ways.hop_for(address)
+            ),
+            names=names,
         ),
-        maildrop=MaildropSettings(config.origin, submission.max_message_size),
+        maildrop=MaildropSettings(config.origin, submission.max_message_size, names),
+        aliases=aliases,
     )
 
 
@@ -240,8 +251,9 @@ def _engine(config: Config, base: Foundation, loaded: Material) -> Engine:
         max_connections=config.delivery.max_connections,
         due=scheduler.due,
     )
-    scheduler.connect(sites, ledger)
     packer = Packer(base.spool, loaded.signer, config.routes, config.retry)
+    scheduler.connect(sites, ledger, _forwarding(base, packer, ledger))
+    packer.names = loaded.aliases.names
     bounces = Bounces(
         packer=packer,
         queue=base.queue,
@@ -257,6 +269,18 @@ def _engine(config: Config, base: Foundation, loaded: Material) -> Engine:
     )
     compaction = Compaction(base.spool, base.queue, base.events)
     return Engine(destinations, scheduler, sites, ledger, packer, bounces, compaction)
+
+
+def _forwarding(base: Foundation, packer: Packer, ledger: Ledger) -> Forwarding:
+    return Forwarding(
+        packer=packer,
+        queue=base.queue,
+        spool=base.spool,
+        ledger=ledger,
+        clock=base.clock,
+        events=base.events,
+        new_id=base.new_id,
+    )
 
 
 def _entrances(

@@ -17,6 +17,7 @@ from postroad.adapters.local_request import (
     queue_filter,
     submit_request,
 )
+from postroad.mail.local_names import LocalNames
 
 REFUSALS = (BadRequest, Unacceptable)
 JSON = st.recursive(
@@ -41,7 +42,7 @@ def test_any_line_is_a_request_or_refused(line: bytes) -> None:
 def test_any_object_is_a_submission_or_refused_in_printable_words(request: dict[str, object]) -> None:
     usual = {"size": 1, "sender": "a@example.com", "recipients": ["b@example.org"]}
     try:
-        found = submit_request(usual | request, "origin.example", 1000)
+        found = submit_request(usual | request, "origin.example", 1000, LocalNames())
     except REFUSALS as refused:
         text = str(refused)
     else:

@@ -18,6 +18,7 @@ from postroad.adapters.system import IdMaker
 from postroad.engine.bounces import Bounces
 from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
+from postroad.engine.forwarding import Forwarding
 from postroad.engine.intake import Intake
 from postroad.engine.ledger import Ledger
 from postroad.engine.linting import Linter
@@ -235,7 +236,16 @@ class Engine:
             max_connections=settings.max_connections,
             due=self.scheduler.due,
         )
-        self.scheduler.connect(self.sites, self.ledger)
+        self.forwarding = Forwarding(
+            packer=self.packer,
+            queue=self.queue,
+            spool=spool,
+            ledger=self.ledger,
+            clock=clock,
+            events=events,
+            new_id=self.new_id,
+        )
+        self.scheduler.connect(self.sites, self.ledger, self.forwarding)
         self.bounces = Bounces(
             packer=self.packer,
             queue=self.queue,

@@ -6,8 +6,10 @@ from typing import Any
 
 from postroad.mail.events import (
     Accepted,
+    AliasTrouble,
     DoubleBounce,
     Event,
+    Expanded,
     Held,
     HopDeferred,
     HopFailed,
@@ -80,6 +82,8 @@ EVERY: tuple[Event, ...] = (
     Reloaded("/etc/postroad/postroad.toml", (), ("listener",)),
     Reloaded("/etc/postroad/postroad.toml", ("line 3: no such key",)),
     accepted(),
+    Expanded("0F3K8M2Q4W1Z", "root@localhost", ("anna@example.com",), "0F3K8M2Q4W1Z"),
+    AliasTrouble(("/etc/aliases:3: root: no address",)),
     Refused(PEER, "RCPT", "a@example.com", "x@example.net", "554 5.7.1 Relay access denied"),
     Held(OTHER_ID, "rspamd", "score 12 of 15"),
     PolicyFailed(OTHER_ID, "rspamd", "TimeoutError: no answer in 10 s", "tempfail"),

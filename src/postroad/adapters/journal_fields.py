@@ -14,6 +14,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any, NamedTuple
 
 from postroad.mail.events import (
+    AliasTrouble,
     DoubleBounce,
     Event,
     Held,
@@ -104,6 +105,7 @@ _LEVELS: dict[type, int] = {
     PolicyFailed: ERROR,
     LoginFailed: WARNING,
     HopDeferred: WARNING,
+    AliasTrouble: WARNING,
     HopFailed: WARNING,
     SitePaused: WARNING,
     DoubleBounce: WARNING,

@@ -17,9 +17,9 @@ import socket
 import stat
 import struct
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -36,6 +36,7 @@ from postroad.adapters.local_request import (
 )
 from postroad.mail.address import Address
 from postroad.mail.events import Event, Removed
+from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Peer, Submission
 from postroad.mail.reply import Reply
 from postroad.ports import Clock, Control, ImpossibleOperation, Intake
@@ -76,6 +77,7 @@ class LocalSettings:
     origin: str
     max_message_size: int
     hop_of: Callable[[Address], str]
+    names: LocalNames = field(default_factory=LocalNames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class LocalDoor:
         self._events = events
         self._clock = clock
         self.settings = settings
+        # Reads the alias files again; what is wrong with them.
+        self.reread: Callable[[], Awaitable[Sequence[str]]] | None = None
         self._socket: socket.socket | None = None
         self._closing = asyncio.Event()
         self._users: Counter[int] = Counter()
@@ -210,7 +214,7 @@ class LocalDoor:
             await client.say(ok=True)
         elif verb == "submit":
             await self._submit(request, client)
-        elif verb == "status" or verb in OPERATIONS:
+        elif verb in ("status", "aliases") or verb in OPERATIONS:
             if client.uid not in self._operators:
                 raise BadRequest(
                     f"uid {client.uid} may submit, but not look at the queue or change it; "
@@ -225,6 +229,9 @@ class LocalDoor:
         if verb == "status":
             await client.say(**{"running": True, "pid": os.getpid()} | await self._control.status())
             return
+        if verb == "aliases":
+            await client.say(done=True, problems=list(await self.reread() if self.reread else ()))
+            return
         changed = await self._control.operate(verb, queue_filter(request), client.uid)
         for id, recipient in changed:
             await client.say(id=id, recipient=recipient)
@@ -232,7 +239,8 @@ class LocalDoor:
 
     async def _submit(self, request: Mapping[str, Any], client: _Client) -> None:
         try:
-            wanted = submit_request(request, self.settings.origin, self.settings.max_message_size)
+            given = self.settings
+            wanted = submit_request(request, given.origin, given.max_message_size, given.names)
         except Unacceptable as refused:
             await _say_reply(client, refused.reply)
             return

@@ -17,6 +17,7 @@ from postroad.mail.address import Address, AddressError, parse_address
 from postroad.mail.data import has_long_line
 from postroad.mail.headers import split
 from postroad.mail.lifecycle import State
+from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Notify, Ret
 from postroad.mail.reply import Reply
 from postroad.ports import QueueFilter
@@ -88,10 +89,12 @@ def queue_filter(request: Mapping[str, Any]) -> QueueFilter:
     return wanted
 
 
-def submit_request(request: Mapping[str, Any], origin: str, max_size: int) -> SubmitRequest:
+def submit_request(
+    request: Mapping[str, Any], origin: str, max_size: int, names: LocalNames
+) -> SubmitRequest:
     """The envelope of a submission; Unacceptable where a mail server would say no.
 
-    `origin` completes addresses without a domain.
+    `origin` completes a sender without a domain, `names` say what completes a recipient.
     """
     size = request.get("size")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
@@ -102,7 +105,9 @@ def submit_request(request: Mapping[str, Any], origin: str, max_size: int) -> Su
     sender = _address(sender_text, origin, "5.1.7") if sender_text not in ("", "<>") else None
     notify = _notify(request)
     recipients = tuple(
-        EnvelopeRecipient(_address(text, origin, "5.1.3"), notify) for text in _words(request, "recipients")
+        EnvelopeRecipient(_address(text, domain, "5.1.3"), notify)
+        for text in _words(request, "recipients")
+        for domain in (origin if "@" in text else names.domain_for(text, origin),)
     )
     if not recipients:
         raise Unacceptable(554, "5.5.1", "No recipients")

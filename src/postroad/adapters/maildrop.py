@@ -19,7 +19,7 @@ import re
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,7 @@ from postroad.adapters.local_request import (
     submit_request,
 )
 from postroad.mail.events import Refused, StorageTrouble
+from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Content, Peer, Submission
 from postroad.mail.reply import Reply
 from postroad.ports import Clock, Events, NewId, Queue
@@ -62,6 +63,7 @@ class MaildropSettings:
 
     origin: str
     max_message_size: int
+    names: LocalNames = field(default_factory=LocalNames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +272,7 @@ def _understood(data: bytes, uid: int, settings: MaildropSettings) -> _Dropped:
     request = parse_request(line)
     if request["verb"] != "submit":
         raise NoMessage("a request that is no submission")
-    wanted = submit_request(request, settings.origin, settings.max_message_size)
+    wanted = submit_request(request, settings.origin, settings.max_message_size, settings.names)
     if wanted.size != len(raw):
         raise NoMessage(f"{len(raw)} octets of content where {wanted.size} were announced")
     return _Dropped(uid, wanted, canonical_content(raw))

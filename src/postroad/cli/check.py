@@ -7,6 +7,7 @@ import sys
 
 from postroad.cli.text import count, say
 from postroad.config import ConfigError, load
+from postroad.config.alias_files import read as read_aliases
 
 
 def run(path: str) -> int:
@@ -15,10 +16,16 @@ def run(path: str) -> int:
     except ConfigError as error:
         tell(error)
         return os.EX_CONFIG
+    aliases = read_aliases(config)
+    for problem in (*aliases.errors, *aliases.warnings):
+        print(problem, file=sys.stderr)
+    if aliases.errors:
+        return os.EX_CONFIG
     listeners = ", ".join(str(listener) for listener in config.listeners) or "none: local programs only"
     say(f"{path}: good")
     say(f"  {config.hostname}, queue in {config.state_directory}")
     say(f"  listeners: {listeners}")
+    say(f"  {count(len(aliases.names.aliases), 'local name')} in {config.local.aliases}")
     say(f"  {count(len(config.routes), 'route')}, {count(len(config.dkim), 'DKIM key')}")
     return os.EX_OK
 

@@ -84,9 +84,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    if options.mode == ALIASES:
-        # There are no aliases to build: addresses are used as they are.
-        return EX_OK
     if options.mode in (VERSION, HELP):
         return _about(options.mode)
     settings = _settings(options)
@@ -277,12 +274,25 @@ def _retry(options: Options, settings: Settings) -> int:
     return EX_OK
 
 
+def _aliases(options: Options, settings: Settings) -> int:
+    """Have the daemon read the alias files again; one that is down reads them when it starts."""
+    try:
+        for answer in door.ask(settings.state_directory, door.request_line(verb="aliases")):
+            problems = answer.get("problems")
+            for problem in problems if isinstance(problems, list) else ():
+                _print(f"newaliases: {problem}", sys.stderr)
+    except door.Down:
+        return EX_OK
+    return EX_OK
+
+
 _ACTIONS: dict[str, Callable[[Options, Settings], int]] = {
     SMTP: _smtp,
     QUEUE: _queue,
     COUNT: _queue,
     VERIFY: _verify,
     RUN: _retry,
+    ALIASES: _aliases,
 }
 
 

@@ -90,6 +90,15 @@ LISTENER: Readers = {
 }
 
 
+RETRY: Readers = {
+    "schedule": listed(duration),
+    "greylist": listed(duration),
+    "expire_after": duration,
+    "warn_after": duration,
+    "dsn_expire_after": duration,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The readers of every table: [name], `repeated` ones [[name]], `named` ones [name."NAME"]."""
@@ -130,14 +139,9 @@ def keys(base: Path) -> Keys:
                 "ca_file": files.file_in(base),
                 **LIMITS,
             },
-            "retry": {
-                "schedule": listed(duration),
-                "greylist": listed(duration),
-                "expire_after": duration,
-                "warn_after": duration,
-                "dsn_expire_after": duration,
-            },
+            "retry": RETRY,
             "account_defaults": ACCOUNT,
+            "local": _local(base),
             "log": {
                 "format": choice("console", "json", "postfix"),
                 "level": choice("debug", "info", "warning", "error"),
@@ -163,6 +167,14 @@ def keys(base: Path) -> Keys:
         },
         named={"account": ACCOUNT},
     )
+
+
+def _local(base: Path) -> Readers:
+    return {
+        "domains": listed(values.domain, empty=True),
+        "aliases": files.path_in(base),
+        "fallback": values.local_target,
+    }
 
 
 def _submission(base: Path) -> Readers:

@@ -217,6 +217,7 @@ def _config(path: Path, tables: Tables, report: Report) -> model.Config:
         dkim=_dkim(tables.repeated["dkim"], report),
         accounts=_accounts(single["account_defaults"], tables.named["account"]),
         policies=_policies(tables.repeated["policy"], report),
+        local=model.LocalConfig(**single["local"]),
         log=model.LogConfig(**single["log"]),
     )
 

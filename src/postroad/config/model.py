@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from postroad.mail.account import AccountPolicies
+from postroad.mail.aliases import Target
 from postroad.mail.backoff import RetryPolicy
 from postroad.mail.routing import Route
 from postroad.mail.throttle import Limits
@@ -19,6 +20,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 STATE_DIRECTORY = Path("/var/lib/postroad")
+ALIASES = Path("/etc/aliases")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,15 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalConfig:
+    """Local names. `domains` None: `hostname`."""
+
+    domains: tuple[str, ...] | None = None
+    aliases: Path = ALIASES
+    fallback: Target | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """`format`: console | json | postfix; `level`: debug | info | warning | error."""
 
@@ -166,6 +177,7 @@ class Config:
     dkim: tuple[DkimKey, ...] = ()
     accounts: AccountPolicies = field(default_factory=AccountPolicies)
     policies: tuple[PolicyConfig, ...] = ()
+    local: LocalConfig = field(default_factory=LocalConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
     @property

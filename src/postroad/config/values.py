@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from postroad.config.problems import BadValue, KeyPath, shown
 from postroad.mail.account import Rate
+from postroad.mail.address import Address, AddressError, parse_address
 from postroad.mail.message import Lane
 from postroad.mail.printable import printable
 
@@ -125,6 +126,16 @@ def size(value: object) -> int:
     if not 0 < octets <= LARGEST:
         raise BadValue(f"expected a size of more than 0 and at most 1024GiB, got {shown(value)}")
     return octets
+
+
+def local_target(value: object) -> Address | str:
+    """An address, or a name without domain that has an alias."""
+    word = text(value)
+    try:
+        address = parse_address(word, smtputf8=True, default_domain="localhost")
+    except AddressError as error:
+        raise BadValue(f'expected an address or a name such as "root": {error}') from None
+    return address if "@" in word else address.local.lower()
 
 
 def network(value: object) -> IPv4Network | IPv6Network:

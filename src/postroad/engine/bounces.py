@@ -21,6 +21,7 @@ from postroad.mail.dsn import compose
 from postroad.mail.events import DoubleBounce, InternalError, Notified, Removed, StorageTrouble
 from postroad.mail.headers import rfc5322_date
 from postroad.mail.lifecycle import State
+from postroad.mail.local_names import expand
 from postroad.mail.message import (
     Delivery,
     Envelope,
@@ -205,10 +206,17 @@ class Bounces:
                 until=message.expires_at if report is Report.DELAYED else None,
             )
         )
-        sender = EnvelopeRecipient(message.sender, Notify.NEVER)
+        to: tuple[EnvelopeRecipient, ...] = (EnvelopeRecipient(message.sender, Notify.NEVER),)
+        if message.sender.domain in self._packer.names.domains:
+            to = expand(to, self._packer.names).recipients
         return await self._packer.pack(
             id,
-            Envelope(None, (sender,), smtputf8=not message.sender.is_ascii, handling=_as_private(message)),
+            Envelope(
+                None,
+                to,
+                smtputf8=not all(one.address.is_ascii for one in to),
+                handling=_as_private(message),
+            ),
             content,
             account=MAILER,
             lane=Lane.NORMAL,

@@ -17,15 +17,17 @@ from postroad.engine.policies import Decided, Policies
 from postroad.engine.scheduler import Scheduler
 from postroad.mail.admission import AdmissionLimits, consider
 from postroad.mail.completion import Completion, complete, received
-from postroad.mail.events import Accepted, InternalError, Refused, StorageTrouble
+from postroad.mail.events import Accepted, Expanded, InternalError, Refused, StorageTrouble
 from postroad.mail.headers import message_id, rfc5322_date
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Content, Instant, Lane, Message, Recipient, StagedBody, Submission
+from postroad.mail.local_names import MAX_ROUNDS, expand, rounds
+from postroad.mail.message import Content, Envelope, Instant, Lane, Message, Recipient, StagedBody, Submission
 from postroad.mail.outcome import Outcome
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Hop
 from postroad.ports import Clock, Events, NewId, Queue, Spool, StorageBroken, StorageFull
 
+Renamed = tuple[tuple[str, tuple[str, ...]], ...]
 FULL = Reply(452, ("Insufficient system storage, try again later",), "4.3.1")
 BROKEN = Reply(451, ("Local error in processing, try again later",), "4.3.0")
 
@@ -103,13 +105,11 @@ class Intake:
         if self._linter.active:
             refusal = self._linter.judge(submission, id)
             if refusal is not None:
-                self._tell_refused(submission, refusal)
-                return refusal
+                return self._refuse(submission, content, refusal)
         if self._mender.concerns(content):
             mended = await self._mender.mend(content, id)
             if isinstance(mended, Reply):
-                self._tell_refused(submission, mended)
-                return mended
+                return self._refuse(submission, content, mended)
             content = mended
         only = envelope.recipients[0].address if len(envelope.recipients) == 1 else None
         facts = Completion(
@@ -126,12 +126,19 @@ class Intake:
         if self._policies.asked:
             decided = await self._decide(submission, content, head, facts)
             if isinstance(decided, Reply):
-                self._tell_refused(submission, decided)
-                self._discard(submission, content)
-                return decided
+                return self._refuse(submission, content, decided)
             envelope, content, held = decided.envelope, decided.content, decided.held
             head = content.head
             submission = replace(submission, envelope=envelope)
+        renamed: Renamed = ()
+        local = self._packer.names.domains
+        for to in envelope.recipients:
+            if to.address.domain in local:
+                expanded = self._expanded(submission)
+                if isinstance(expanded, Reply):
+                    return self._refuse(submission, content, expanded)
+                envelope, renamed = expanded
+                break
         placed = self._scheduler.placement()
         try:
             message, recipients = await self._packer.pack(
@@ -149,8 +156,19 @@ class Intake:
             self._discard(submission, content)
             raise
         self._tell_accepted(submission, message, head)
+        if renamed:
+            self._tell_expanded(id, renamed)
         placed.dispatch(message, recipients)
         return Reply(250, (f"Ok: queued as {id}",), "2.0.0")
+
+    def _refuse(self, submission: Submission, content: Content, reply: Reply) -> Reply:
+        self._tell_refused(submission, reply)
+        self._discard(submission, content)
+        return reply
+
+    def _tell_expanded(self, id: str, renamed: Renamed) -> None:
+        for name, addresses in renamed:
+            self._events.emit(Expanded(id, name, addresses, id))
 
     async def _decide(
         self, submission: Submission, content: Content, head: bytes, facts: Completion
@@ -175,6 +193,22 @@ class Intake:
         """A body that was staged anew; the one that came is its door's."""
         if content.body is not submission.content.body and isinstance(content.body, StagedBody):
             self._spool.discard(content.body)
+
+    def _expanded(self, submission: Submission) -> tuple[Envelope, Renamed] | Reply:
+        """The envelope after aliases.
+
+        Refused is a message that a local name brings again and again (RFC 5321 6.3).
+        """
+        envelope, names = submission.envelope, self._packer.names
+        for to in envelope.recipients:
+            if (
+                to.address.domain in names.domains
+                and rounds(submission.content.head, self._hostname, to.address) >= MAX_ROUNDS
+            ):
+                return Reply(554, (f"{to.address} leads back to here: the message loops",), "5.4.6")
+        expansion = expand(envelope.recipients, names)
+        utf8 = envelope.smtputf8 or not all(to.address.is_ascii for to in expansion.recipients)
+        return replace(envelope, recipients=expansion.recipients, smtputf8=utf8), expansion.renamed
 
     async def _add(self, message: Message, recipients: tuple[Recipient, ...]) -> None:
         try:

@@ -13,6 +13,8 @@ from postroad.mail.backoff import RetryPolicy, expiry
 from postroad.mail.handling import scheduled
 from postroad.mail.headers import from_domain
 from postroad.mail.lifecycle import State
+from postroad.mail.local_names import LocalNames
+from postroad.mail.local_names import hop_of as local_hop
 from postroad.mail.message import (
     Body,
     Content,
@@ -51,6 +53,8 @@ class Packer:
         self._signer = signer
         self._routes = Routes(routes)
         self._retry = retry
+        # What is local here: also for who expands names before they are packed.
+        self.names = LocalNames()
 
     def reload(self, signer: Signer, routes: Sequence[Route], retry: RetryPolicy) -> None:
         self._signer = signer
@@ -115,10 +119,15 @@ class Packer:
         requiretls = handling is not None and handling.requiretls and envelope.sender is not None
         starts: dict[Hop, Start] = {}
         rows = []
+        local = self.names.domains
         for n, to in enumerate(envelope.recipients):
-            hop = self._routes.hop_for(to.address)
-            if requiretls:
-                hop = Hop(hop.route, hop.name, requiretls=True)
+            address = to.address
+            if address.domain in local:
+                hop = local_hop(address)
+            else:
+                hop = self._routes.hop_for(address)
+                if requiretls:
+                    hop = Hop(hop.route, hop.name, requiretls=True)
             start = starts.get(hop)
             if start is None:
                 start = starts[hop] = place(hop, lane, now)

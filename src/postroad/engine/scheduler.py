@@ -16,6 +16,7 @@ from itertools import count
 
 from postroad.engine.backlog import FULL_DISK_WAIT, PESSIMISTIC
 from postroad.engine.destinations import Destinations
+from postroad.engine.forwarding import Forwarding
 from postroad.engine.ledger import Ledger
 from postroad.engine.packing import Start
 from postroad.engine.site import Site
@@ -23,6 +24,7 @@ from postroad.engine.sites import Sites
 from postroad.mail.backoff import Again, RetryPolicy, next_attempt
 from postroad.mail.events import HopDeferred, HopFailed, StorageTrouble
 from postroad.mail.lifecycle import State
+from postroad.mail.local_names import LOCAL
 from postroad.mail.message import Delivery, Instant, Lane, Message, Recipient
 from postroad.mail.outcome import Kind, Outcome
 from postroad.mail.routing import Hop
@@ -61,6 +63,7 @@ class Scheduler:
         self._retry = retry
         self._sites: Sites
         self._ledger: Ledger
+        self._forwarding: Forwarding
         self._heap: list[tuple[Instant, int, Hop]] = []
         self._due_at: dict[Hop, Instant] = {}
         self._order = count()
@@ -70,10 +73,11 @@ class Scheduler:
         self._woken = asyncio.Event()
         self._closing = False
 
-    def connect(self, sites: Sites, ledger: Ledger) -> None:
-        """Sites and ledger tell the scheduler what is due, and it needs them: the second half of building."""
+    def connect(self, sites: Sites, ledger: Ledger, forwarding: Forwarding) -> None:
+        """These tell the scheduler what is due, and it needs them: the second half of building."""
         self._sites = sites
         self._ledger = ledger
+        self._forwarding = forwarding
 
     def reload(self, retry: RetryPolicy) -> None:
         self._retry = retry
@@ -101,6 +105,13 @@ class Scheduler:
         """Why and until when nobody asks for the way to this hop."""
         found = self._unresolved.get(hop)
         return found if found is not None and now < found.until else None
+
+    def names_changed(self) -> None:
+        """Who waits for an alias may have one now."""
+        now = self._clock.now()
+        for hop in [hop for hop in (*self._due_at, *self._unresolved) if hop.route == LOCAL]:
+            self._unresolved.pop(hop, None)
+            self.due(hop, now)
 
     def placement(self) -> Placement:
         return Placement(self, self._sites)
@@ -151,6 +162,9 @@ class Scheduler:
 
     async def _look_up(self, hop: Hop) -> None:
         try:
+            if hop.route == LOCAL:
+                await self._serve_local(hop)
+                return
             plan = await self._destinations.plan(hop)
             if not isinstance(plan, Outcome):
                 self._unresolved.pop(hop, None)
@@ -168,6 +182,15 @@ class Scheduler:
                 self._again.discard(hop)
                 self.due(hop, self._clock.now())
             self._woken.set()
+
+    async def _serve_local(self, hop: Hop) -> None:
+        served = await self._forwarding.serve(hop)
+        if isinstance(served, Outcome):
+            await self._defer(hop, served)
+            return
+        self._unresolved.pop(hop, None)
+        for onward in served:
+            self.due(onward, self._clock.now())
 
     async def _fail(self, hop: Hop, outcome: Outcome) -> None:
         """There is no such way: all that waits for it fails with the same words."""

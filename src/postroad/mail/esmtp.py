@@ -99,7 +99,8 @@ def parse_rcpt(argument: str, *, smtputf8: bool = False, extended: bool = True) 
     if usual is not None and (plain := usual_address(usual[1], usual[2])) is not None:
         return EnvelopeRecipient(plain)
     path, parameters = _split("TO:", argument, RCPT_PARAMETERS, extended)
-    address = _address(path, smtputf8, "5.1.3")
+    # RFC 5321 4.1.1.3: the postmaster of this machine comes without a domain.
+    address = _address(path, smtputf8, "5.1.3", default_domain="localhost")
     if address is None:
         raise EsmtpError(501, "5.1.3", "The null address is no recipient")
     return EnvelopeRecipient(
@@ -141,11 +142,11 @@ def _parameters(words: list[str], known: frozenset[str]) -> dict[str, str | None
     return found
 
 
-def _address(path: str, smtputf8: bool, enhanced: str) -> Address | None:
+def _address(path: str, smtputf8: bool, enhanced: str, default_domain: str | None = None) -> Address | None:
     if not smtputf8 and not path.isascii():
         raise EsmtpError(553, "5.6.7", "An address that is not ASCII needs SMTPUTF8")
     try:
-        return parse_path(path, smtputf8=smtputf8)
+        return parse_path(path, smtputf8=smtputf8, default_domain=default_domain)
     except AddressError as error:
         raise EsmtpError(553, enhanced, f"Bad address: {error}") from None
 

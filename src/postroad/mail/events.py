@@ -53,6 +53,27 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Expanded:
+    """A local name was replaced by those it stands for.
+
+    `onward` is the message that goes to them: `id` itself at intake, a new one where
+    the mail had to wait for an alias.
+    """
+
+    id: str
+    recipient: str
+    to: tuple[str, ...]
+    onward: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliasTrouble:
+    """What is wrong with the alias files; those lines do not count."""
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A submission, recipient or login was refused; `reply` is what the client was told."""
 
@@ -229,6 +250,8 @@ Event = (
     | Stopped
     | Reloaded
     | Accepted
+    | Expanded
+    | AliasTrouble
     | Refused
     | Linted
     | Held

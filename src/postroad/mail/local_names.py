@@ -50,9 +50,10 @@ class LocalNames:
         """Whether mail for this name has somewhere to go."""
         return bool(resolve(name, self).found)
 
-    def domain_for(self, name: str) -> str:
-        """The domain of a recipient that was written without one: its alias wins over `origin`."""
-        return "localhost" if name.lower() in self.aliases or name.lower() in BUILT_IN else self.origin
+    def domain_for(self, name: str, origin: str) -> str:
+        """The domain of a recipient that was written without one: an alias wins over a far `origin`."""
+        known = name.lower() in self.aliases or name.lower() in BUILT_IN
+        return "localhost" if known and origin not in self.domains else origin
 
 
 @dataclass(frozen=True, slots=True)

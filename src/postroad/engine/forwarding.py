@@ -1,0 +1,120 @@
+"""Mail for local names: sent on to whom their aliases name, or kept waiting until there is one.
+
+What is known at intake never comes here. A name without an alias is a hop of its own:
+it is served like any other, so that its mail waits by the retry schedule, is tried at
+once when the aliases are read again, and comes back to its sender when it is too old.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from postroad.engine.delivery import envelope_of
+from postroad.engine.ledger import Ledger
+from postroad.engine.packing import Packer, Start
+from postroad.mail.address import Address
+from postroad.mail.events import Expanded
+from postroad.mail.lifecycle import State
+from postroad.mail.local_names import addresses_for, forwarded, waiting
+from postroad.mail.message import Attempt, Body, Content, Delivery, EnvelopeRecipient, Instant, Lane, Message
+from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
+from postroad.mail.routing import Hop
+from postroad.ports import Clock, Events, NewId, Queue, Spool
+
+SLICE = 100
+# After a full disk or a bug, in seconds.
+PAUSE = 60.0
+SENT_ON = Outcome(Kind.DELIVERED, Scope.RECIPIENT, Reason.OK, "2.1.5", "sent on by its alias", Stage.LOCAL)
+
+
+class Forwarding:
+    def __init__(
+        self,
+        *,
+        packer: Packer,
+        queue: Queue,
+        spool: Spool,
+        ledger: Ledger,
+        clock: Clock,
+        events: Events,
+        new_id: NewId,
+    ) -> None:
+        self._packer = packer
+        self._queue = queue
+        self._spool = spool
+        self._ledger = ledger
+        self._clock = clock
+        self._events = events
+        self._new_id = new_id
+        # A whole message is in memory meanwhile.
+        self._one_at_a_time = asyncio.Lock()
+
+    async def serve(self, hop: Hop) -> Outcome | list[Hop]:
+        """Why the mail of a local name waits, or the hops to which all of it was sent on.
+
+        Raises StorageFull; what was claimed waits again then.
+        """
+        addresses = addresses_for(hop.name, self._packer.names)
+        if not addresses:
+            return waiting(hop.name, self._packer.names)
+        hops: set[Hop] = set()
+        while deliveries := await self._queue.claim_all(hop, SLICE):
+            for n, delivery in enumerate(deliveries):
+                try:
+                    async with self._one_at_a_time:
+                        hops |= await self._send_on(delivery, addresses)
+                except BaseException:
+                    self._give_back(deliveries[n:])
+                    raise
+        return list(hops)
+
+    async def _send_on(self, delivery: Delivery, addresses: tuple[Address, ...]) -> set[Hop]:
+        """The same content as a new message; only when that is durable the old recipient is done.
+
+        A crash between the two repeats it: twice is better than never.
+        """
+        message, now = delivery.message, self._clock.now()
+        recipients = {
+            address: forwarded(
+                EnvelopeRecipient(to.address, to.notify, to.orcpt), address, alone=len(addresses) == 1
+            )
+            for to in delivery.recipients
+            for address in addresses
+        }
+        id = self._new_id(now)
+        packed, rows = await self._packer.pack(
+            id,
+            replace(envelope_of(delivery, ()), recipients=tuple(recipients.values())),
+            await self._content(message),
+            account=message.account,
+            lane=message.lane,
+            now=now,
+            place=_waiting,
+        )
+        await self._queue.add(packed, rows)
+        told = tuple(map(str, addresses))
+        for to in delivery.recipients:
+            self._events.emit(Expanded(message.id, str(to.address), told, id))
+        outcomes = (SENT_ON,) * len(delivery.recipients)
+        await self._ledger.attempted(Attempt(delivery, None, None, now, now, outcomes, 0.0, 0))
+        return {row.hop for row in rows}
+
+    async def _content(self, message: Message) -> Content:
+        stored = await self._spool.read(message.location)
+        body = stored.body
+        if body is None:
+            body = b"".join([chunk async for chunk in stored.chunks()])
+        return Content(stored.head, body, message.dotted, message.body is not Body.SEVEN_BIT)
+
+    def _give_back(self, deliveries: list[Delivery]) -> None:
+        """Waiting again. `Ledger.put_back` takes the attempt off that claiming for a try counts."""
+        counted = [
+            replace(one, recipients=tuple(replace(r, attempts=r.attempts + 1) for r in one.recipients))
+            for one in deliveries
+        ]
+        self._ledger.put_back(counted, self._clock.now() + PAUSE)
+
+
+def _waiting(hop: Hop, lane: Lane, now: Instant) -> Start:
+    return Start(State.WAITING, now)
