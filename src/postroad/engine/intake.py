@@ -28,6 +28,7 @@ from postroad.mail.routing import Hop
 from postroad.ports import Clock, Events, NewId, Queue, Spool, StorageBroken, StorageFull
 
 Renamed = tuple[tuple[str, tuple[str, ...]], ...]
+_UNCHANGED: Renamed = ()
 FULL = Reply(452, ("Insufficient system storage, try again later",), "4.3.1")
 BROKEN = Reply(451, ("Local error in processing, try again later",), "4.3.0")
 
@@ -127,11 +128,9 @@ class Intake:
             decided = await self._decide(submission, content, head, facts)
             if isinstance(decided, Reply):
                 return self._refuse(submission, content, decided)
-            envelope, content, held = decided.envelope, decided.content, decided.held
-            head = content.head
-            submission = replace(submission, envelope=envelope)
-        renamed: Renamed = ()
-        local = self._packer.names.domains
+            content, held, head = decided.content, decided.held, decided.content.head
+            submission = replace(submission, envelope=decided.envelope)
+        envelope, renamed, local = submission.envelope, _UNCHANGED, self._packer.names.domains
         for to in envelope.recipients:
             if to.address.domain in local:
                 expanded = self._expanded(submission)
