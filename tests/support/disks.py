@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.support.requires import as_root, require
 
-SOURCE = Path(__file__).parent.parent / "faults" / "faulty.c"
+ROOT = Path(__file__).parent.parent.parent
 
 
 def run(*command: str | Path) -> None:
@@ -22,16 +22,16 @@ def run(*command: str | Path) -> None:
 
 
 @functools.cache
-def faulty_library() -> Path:
-    """The library of tests/faults/faulty.c, built once."""
-    path = Path(tempfile.mkdtemp(prefix="postroad-faulty-")) / "faulty.so"
-    run(require("gcc"), "-shared", "-fPIC", "-O1", "-o", path, SOURCE, "-ldl", "-lpthread")
+def preload_library(source: str) -> Path:
+    """The library of a file like tests/faults/faulty.c, built once."""
+    path = Path(tempfile.mkdtemp(prefix="postroad-preload-")) / "preload.so"
+    run(require("gcc"), "-shared", "-fPIC", "-O1", "-o", path, ROOT / source, "-ldl", "-lpthread")
     return path
 
 
 def preloaded(**settings: str) -> dict[str, str]:
     """The environment of a process with the library in it."""
-    return {"LD_PRELOAD": str(faulty_library()), **settings}
+    return {"LD_PRELOAD": str(preload_library("tests/faults/faulty.c")), **settings}
 
 
 @contextmanager
