@@ -40,9 +40,9 @@ from postroad.ports import StorageBroken
 BAD_MATERIAL = (AccountsError, DkimKeyError, HookError, TlsError)
 # Read once at start; a reload names them when they changed.
 # Seconds the service manager is asked to grant: a large index is read at start, and at
-# the end both submitters and deliveries in mid-message have half a minute each.
+# the end both submitters and deliveries in mid-message have some seconds each.
 RECOVERY = 300.0
-DRAIN = 75.0
+DRAIN = 45.0
 NEEDS_RESTART = ("hostname", "state_directory", "listeners", "submission", "queue", "dns", "log")
 
 

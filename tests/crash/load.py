@@ -75,8 +75,18 @@ class Load:
 
 
 def arrived(site: Site) -> Counter[str]:
-    """How often each numbered message came in."""
-    return Counter(mark.decode() for arrival in site.arrivals for mark in MARK.findall(arrival.octets)[:1])
+    """How often each numbered message came in: to that one of its recipients who has it most often."""
+    each = Counter(
+        (mark.decode(), recipient)
+        for arrival in site.arrivals
+        for mark in MARK.findall(arrival.octets)[:1]
+        for recipient in arrival.recipients
+    )
+    # A claim may cut a message in two: that is not twice.
+    most: Counter[str] = Counter()
+    for (mark, _), count in each.items():
+        most[mark] = max(most[mark], count)
+    return most
 
 
 def altered(site: Site) -> list[str]:

@@ -113,9 +113,12 @@ async def record() -> Recorded:
 
 
 def cuts(many: Recorded, count: int, chance: random.Random) -> list[int]:
-    """Just behind promises, and anywhere."""
+    """Just behind promises, in the first start, and anywhere."""
     behind = [at + 1 for at, _ in chance.sample(many.promises, min(count // 2, len(many.promises)))]
-    return sorted(behind + [chance.randrange(1, len(many.calls)) for _ in range(count - len(behind))])
+    # The first calls make the index.
+    first = [chance.randrange(1, 40) for _ in range(count // 5)]
+    rest = count - len(behind) - len(first)
+    return sorted(behind + first + [chance.randrange(1, len(many.calls)) for _ in range(rest)])
 
 
 async def missing_after(ignore: str, count: int) -> tuple[int, int]:

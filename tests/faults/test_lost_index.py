@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,38 @@ def empty(index: Path) -> None:
     index.touch()
 
 
-@pytest.mark.parametrize("lose", [remove, overwrite, empty])
+def cut_short(index: Path) -> None:
+    """The log is taken in first, so that the damage is the index's own."""
+    take_in_log(index)
+    os.truncate(index, index.stat().st_size // 2 // 4096 * 4096 + 100)
+
+
+def zero_a_page(index: Path) -> None:
+    take_in_log(index)
+    with index.open("r+b") as file:
+        file.write(bytes(4096))
+
+
+def zero_the_rest(index: Path) -> None:
+    take_in_log(index)
+    size = index.stat().st_size
+    with index.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(size - 4096))
+
+
+def take_in_log(index: Path) -> None:
+    with closing(sqlite3.connect(index)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def lose_all_but_the_log(index: Path) -> None:
+    index.unlink()
+
+
+@pytest.mark.parametrize(
+    "lose", [remove, overwrite, empty, cut_short, zero_a_page, zero_the_rest, lose_all_but_the_log]
+)
 async def test_a_daemon_without_its_index_says_what_to_do_and_goes_on_from_there(
     lose: Callable[[Path], None],
 ) -> None:

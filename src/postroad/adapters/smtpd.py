@@ -23,7 +23,7 @@ from postroad.ports import Accounts, Clock, Events, Intake, NewId, Spool
 
 Server = asyncio.Server | ImplicitServer
 
-DRAIN_SECONDS: Final = 30.0
+DRAIN_SECONDS: Final = 4.0
 BACKLOG: Final = 512
 
 

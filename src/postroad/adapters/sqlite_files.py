@@ -79,8 +79,10 @@ def is_new(path: Path) -> bool:
     """Whether there is no index, or an empty file in its place. Raises StorageBroken where it is none."""
     if not path.exists() or not path.stat().st_size:
         return True
+    # A power cut while the index was made left it half made; who looks must be able to undo that.
+    mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True)) as connection:
             (taken,) = connection.execute("PRAGMA user_version").fetchone()
             return bool(taken == 0)
     except sqlite3.Error as error:

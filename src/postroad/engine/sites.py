@@ -23,7 +23,7 @@ from postroad.mail.throttle import Limits
 from postroad.ports import Clock, Events, Queue, Spool, Transport
 
 MAX_REMEMBERED = 10_000
-DRAIN = 30.0
+DRAIN = 5.0
 
 
 class Sites:
