@@ -64,7 +64,7 @@ FAMILIES = {
     "system": "system",
 }
 # What two families share: mechanisms that know no library.
-SHARED = {"adapters.group_commit"}
+SHARED = {"adapters.group_commit", "adapters.unix_socket"}
 # A tool of the language more than a library of the world: JSON.
 COMMON = {"msgspec"}
 

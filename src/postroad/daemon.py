@@ -25,7 +25,8 @@ from postroad.adapters.hooks import HookError
 from postroad.adapters.hub import EventHub
 from postroad.adapters.journal import Journal
 from postroad.adapters.segments import SpoolInUse
-from postroad.adapters.smtpd import BindError, TlsError
+from postroad.adapters.smtpd import TlsError
+from postroad.adapters.smtpd_listen import BindError
 from postroad.adapters.systemd import Notifier, passed_sockets, watchdog_interval
 from postroad.config import ConfigError, load
 from postroad.config.alias_files import AliasFile
@@ -138,7 +139,7 @@ class Daemon:
         entrances = self._parts.entrances
         entrances.local.bind()
         entrances.maildrop.prepare()
-        await entrances.smtp.start([sock for _, sock in passed_sockets()])
+        await entrances.smtp.start(passed_sockets())
         async with asyncio.TaskGroup() as doors:
             doors.create_task(entrances.local.run())
             doors.create_task(entrances.maildrop.run())

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.adapters.smtpd import BindError, Doors, TlsError, server_context
+from postroad.adapters.smtpd import Doors, TlsError, server_context
+from postroad.adapters.smtpd_listen import BindError
 from postroad.config.model import Listener, SubmissionConfig, TlsConfig
 from postroad.mail.events import Refused, SessionEnded
 from tests.support.door import (
@@ -78,7 +79,7 @@ async def test_a_passed_socket_is_used_for_its_listener() -> None:
     with socket.create_server(("127.0.0.1", 0)) as passed:
         port = passed.getsockname()[1]
         one = doors(Listener("127.0.0.1", port, "off"))
-        await one.start([passed.dup()])
+        await one.start([("unknown", passed.dup())])
         assert one.addresses == (f"127.0.0.1:{port}",)
         one.close()
         await one.wait_closed()

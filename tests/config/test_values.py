@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.config import values
+from postroad.config import doors, values
 from postroad.config.problems import BadValue
 from postroad.config.values import Reader
 
@@ -20,7 +20,7 @@ READERS: list[Reader] = [
     values.duration,
     values.size,
     values.network,
-    values.listener_address,
+    doors.listener_address,
     values.nameserver,
     values.relay,
     values.domain,
@@ -92,10 +92,10 @@ def test_what_is_no_size(spelled: object) -> None:
 @pytest.mark.parametrize(
     ("reader", "spelled", "means"),
     [
-        (values.listener_address, "127.0.0.1:587", ("127.0.0.1", 587)),
-        (values.listener_address, "[::]:0", ("::", 0)),
-        (values.listener_address, "[::1]:25", ("::1", 25)),
-        (values.listener_address, "[0:0::1]:25", ("::1", 25)),
+        (doors.listener_address, "127.0.0.1:587", ("127.0.0.1", 587)),
+        (doors.listener_address, "[::]:0", ("::", 0)),
+        (doors.listener_address, "[::1]:25", ("::1", 25)),
+        (doors.listener_address, "[0:0::1]:25", ("::1", 25)),
         (values.nameserver, "9.9.9.9", ("9.9.9.9", 53)),
         (values.nameserver, "2620:fe::fe", ("2620:fe::fe", 53)),
         (values.nameserver, "[2620:fe::fe]:5353", ("2620:fe::fe", 5353)),
@@ -119,11 +119,11 @@ def test_addresses_and_names(reader: Reader, spelled: str, means: Any) -> None:
 @pytest.mark.parametrize(
     ("reader", "spelled"),
     [
-        (values.listener_address, "[::]"),
-        (values.listener_address, "::1:25"),
-        (values.listener_address, "127.0.0.1:65536"),
-        (values.listener_address, "127.0.0.1:smtp"),
-        (values.listener_address, "1.2.3:25"),
+        (doors.listener_address, "[::]"),
+        (doors.listener_address, "::1:25"),
+        (doors.listener_address, "127.0.0.1:65536"),
+        (doors.listener_address, "127.0.0.1:smtp"),
+        (doors.listener_address, "1.2.3:25"),
         (values.nameserver, "9.9.9.9:0"),
         (values.nameserver, ""),
         (values.relay, "a.example:0"),

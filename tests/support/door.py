@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -121,6 +122,8 @@ async def house(
     *,
     tls: str = "starttls",
     auth: str = "required",
+    listener: Listener | None = None,
+    passed: Sequence[tuple[str, socket.socket]] = (),
     intake: FakeIntake | None = None,
     accounts: FakeAccounts | None = None,
     no_accounts: bool = False,
@@ -135,7 +138,7 @@ async def house(
     spool = MemorySpool()
     counter = iter(range(1, 10_000))
     doors = Doors(
-        [Listener("127.0.0.1", 0, tls, auth)],
+        [listener or Listener("127.0.0.1", 0, tls, auth)],
         config or SubmissionConfig(),
         hostname="mail.example.com",
         tls=context,
@@ -148,7 +151,7 @@ async def house(
         drain_seconds=drain_seconds,
         login_delay=0.0,
     )
-    await doors.start()
+    await doors.start(passed)
     try:
         yield House(doors, intake, known, events, spool)
     finally:
@@ -200,8 +203,14 @@ class Client:
 async def client(house: House, *, tls: bool = False) -> AsyncIterator[Client]:
     """A connected client that has not read the greeting yet; `tls`: from the first octet on."""
     options = {"ssl": client_tls(), "server_hostname": "localhost"} if tls else {}
-    reader, writer = await asyncio.open_connection("127.0.0.1", house.port, limit=2**20, **options)  # type: ignore[arg-type]
-    one = Client(reader, writer)
+    address = house.doors.addresses[0]
+    if address.startswith("unix:"):
+        streams = await asyncio.open_unix_connection(address.removeprefix("unix:"), limit=2**20)
+    else:
+        host = address.rpartition(":")[0].strip("[]")
+        host = {"::": "::1"}.get(host, host)
+        streams = await asyncio.open_connection(host, house.port, limit=2**20, **options)  # type: ignore[arg-type]
+    one = Client(*streams)
     try:
         yield one
     finally:

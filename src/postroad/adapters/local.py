@@ -14,8 +14,6 @@ import json
 import os
 import re
 import socket
-import stat
-import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -34,6 +32,7 @@ from postroad.adapters.local_request import (
     queue_filter,
     submit_request,
 )
+from postroad.adapters.unix_socket import peer_uid, remove_stale
 from postroad.mail.address import Address
 from postroad.mail.events import Event, Removed
 from postroad.mail.local_names import LocalNames
@@ -126,7 +125,7 @@ class LocalDoor:
 
     def bind(self) -> None:
         """Take the socket; OSError where that cannot be, also when another daemon answers there."""
-        _remove_stale(self._path)
+        remove_stale(self._path)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listening.bind(os.fspath(self._path))
@@ -169,7 +168,7 @@ class LocalDoor:
             clients.create_task(self._connection(connection))
 
     async def _connection(self, connection: socket.socket) -> None:
-        uid = _peer_uid(connection)
+        uid = peer_uid(connection)
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=MAX_LINE)
         client = _Client(reader, writer, uid)
         self._users[uid] += 1
@@ -320,26 +319,3 @@ async def _say_reply(client: _Client, reply: Reply) -> None:
 def _queue_id(reply: Reply) -> str | None:
     found = _QUEUED_AS.search(reply.text) if reply.kind == 2 else None
     return found[1] if found else None
-
-
-def _peer_uid(connection: socket.socket) -> int:
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    return int(uid)
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove the socket of a daemon that is gone; OSError when one answers, or it is no socket."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise FileExistsError(f"{path} is in the way of the local socket and is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise OSError(f"another daemon listens at {path}")

@@ -1,10 +1,12 @@
 """The submission doors: listeners, their TLS, and the way they close.
 
-The adapter of aiosmtpd is the files `smtpd*.py`. This one listens. A session is
-`smtpd_stream` (octets), `smtpd_session` (commands), `smtpd_entry` (who it is) and
-`smtpd_transaction` (its mail), each built on the one before; `smtpd_auth` reads
-logins, `smtpd_receive` takes DATA, `smtpd_bdat` adds BDAT, `smtpd_implicit` accepts for TLS, `smtpd_context`
-is what all sessions share and `smtpd_replies` what they say.
+The adapter of aiosmtpd is the files `smtpd*.py`. This one opens and closes the
+listeners of `smtpd_listen`; `smtpd_accept` accepts where something comes before the
+session. A session is `smtpd_stream` (octets), `smtpd_session` (commands),
+`smtpd_entry` (who it is), `smtpd_xclient` (for whom it speaks), `smtpd_transaction`
+(its mail), `smtpd_bdat` and `smtpd_lmtp`, each built on the one before; `smtpd_auth` reads logins,
+`smtpd_receive` takes DATA, `smtpd_context` is what all sessions share and
+`smtpd_replies` what they say.
 """
 
 from __future__ import annotations
@@ -13,22 +15,20 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
+from postroad.adapters.smtpd_accept import AcceptingServer
 from postroad.adapters.smtpd_bdat import ChunkSession
 from postroad.adapters.smtpd_context import Registry, Surroundings
-from postroad.adapters.smtpd_implicit import ImplicitServer
+from postroad.adapters.smtpd_listen import BACKLOG, Passed, bind, bound_address
+from postroad.adapters.smtpd_lmtp import LmtpSession
 from postroad.config.model import Listener, SubmissionConfig, TlsConfig
 from postroad.ports import Accounts, Clock, Events, Intake, NewId, Spool
 
-Server = asyncio.Server | ImplicitServer
+Server = asyncio.Server | AcceptingServer
 
 DRAIN_SECONDS: Final = 4.0
-BACKLOG: Final = 512
-
-
-class BindError(OSError):
-    """A listener cannot be had; the text names its address and the cause."""
 
 
 class TlsError(ValueError):
@@ -64,22 +64,24 @@ class Doors:
         )
         self._registry = Registry(submission)
         self._servers: list[Server] = []
+        self._names: list[Path] = []
         self.addresses: tuple[str, ...] = ()
         self._drain_seconds = drain_seconds
 
-    async def start(self, passed: Sequence[socket.socket] = ()) -> None:
+    async def start(self, passed: Sequence[tuple[str, socket.socket]] = ()) -> None:
         """Bind every listener, or none and raise BindError.
 
-        A listener whose address a `passed` socket (systemd) is bound to uses that one.
+        `passed`: the sockets of systemd with their names; see `Passed` for who gets them.
         """
-        ready = {_bound(sock): sock for sock in passed}
+        ready = Passed(passed)
         try:
             for listener in self._listeners:
-                self._servers.extend(await self._listen(listener, ready.get(str(listener))))
+                await self._listen(listener, ready.take(listener))
+            ready.refuse_rest()
         except BaseException:
             self.close()
             raise
-        self.addresses = tuple(_bound(sock) for server in self._servers for sock in server.sockets)
+        self.addresses = tuple(bound_address(sock) for server in self._servers for sock in server.sockets)
 
     @property
     def sessions(self) -> int:
@@ -88,6 +90,10 @@ class Doors:
 
     def close(self) -> None:
         """Accept nobody any more; idle sessions are told 421, those in DATA may finish."""
+        for path in self._names:
+            # While it listens still: nobody else can have taken the name.
+            path.unlink(missing_ok=True)
+        self._names.clear()
         for server in self._servers:
             server.close()
         self._registry.leave()
@@ -96,38 +102,22 @@ class Doors:
         """Until the last session is gone, after `close`."""
         await self._registry.wait_empty(self._drain_seconds)
 
-    async def _listen(self, listener: Listener, passed: socket.socket | None) -> Sequence[Server]:
+    async def _listen(self, listener: Listener, passed: Sequence[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
+        kind = LmtpSession if listener.protocol == "lmtp" else ChunkSession
 
         def session() -> ChunkSession:
-            return ChunkSession(loop, listener, self._surroundings, self._registry)
+            return kind(loop, listener, self._surroundings, self._registry)
 
-        servers: list[Server] = []
-        for sock in [passed] if passed is not None else await _bind(listener):
-            if listener.tls == "implicit":
-                implicit = ImplicitServer(sock, session, self._surroundings.tls, self._registry)
-                implicit.start()
-                servers.append(implicit)
+        for sock in passed or await bind(listener, self._listeners):
+            if listener.path is not None and not passed:
+                self._names.append(listener.path)
+            if listener.tls == "implicit" or listener.proxy or sock.family == socket.AF_UNIX:
+                gate = AcceptingServer(sock, listener, session, self._surroundings.tls, self._registry)
+                gate.start()
+                self._servers.append(gate)
             else:
-                servers.append(await loop.create_server(session, sock=sock, backlog=BACKLOG))
-        return servers
-
-
-async def _bind(listener: Listener) -> list[socket.socket]:
-    """Every address of the host, listening; BindError and none otherwise."""
-    loop = asyncio.get_running_loop()
-    bound: list[socket.socket] = []
-    try:
-        infos = await loop.getaddrinfo(
-            listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        for family, _, _, _, address in infos:
-            bound.append(socket.create_server(address[:2], family=family, backlog=BACKLOG))
-    except OSError as error:
-        for sock in bound:
-            sock.close()
-        raise BindError(error.errno, f"cannot listen on {listener}: {error.strerror or error}") from error
-    return bound
+                self._servers.append(await loop.create_server(session, sock=sock, backlog=BACKLOG))
 
 
 def server_context(config: TlsConfig) -> ssl.SSLContext | None:
@@ -144,8 +134,3 @@ def server_context(config: TlsConfig) -> ssl.SSLContext | None:
         names = " and ".join(str(path) for path in (config.certificate, config.key) if path)
         raise TlsError(f"{names}: {error}") from error
     return context
-
-
-def _bound(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

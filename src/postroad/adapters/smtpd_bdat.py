@@ -8,11 +8,13 @@ are, the session ends.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping
+from typing import ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_context import Registry, Surroundings
 from postroad.adapters.smtpd_receive import FarTooLarge, Reception
+from postroad.adapters.smtpd_session import Verb
 from postroad.adapters.smtpd_stream import SessionOver
 from postroad.adapters.smtpd_transaction import LOWEST_RATE, SubmissionSession
 from postroad.config.model import Listener
@@ -31,6 +33,8 @@ STRANGERS_CHUNK: Final = 1024 * 1024
 
 class ChunkSession(SubmissionSession):
     """The session with BDAT: what `Doors` makes one of for each connection."""
+
+    AMID_CHUNKS: ClassVar[Mapping[str, Verb]] = {}
 
     def __init__(
         self,
@@ -61,7 +65,7 @@ class ChunkSession(SubmissionSession):
         if self._chunking:
             self._abandon()
             self._chunking, self._spoilt = False, None
-            self.VERBS = VERBS
+            self.VERBS = type(self).VERBS
 
     def _spoil(self, reply: Reply) -> None:
         """No chunk is taken from here to the end of the transaction; what came is forgotten."""
@@ -92,30 +96,38 @@ class ChunkSession(SubmissionSession):
         if self._spoilt is not None:
             return self._spoilt
         if not self._extended:
-            return replies.HELLO_FIRST
+            return self.HELLO_FIRST
         if self._mail is None:
             return replies.MAIL_FIRST
         if not self._recipients:
-            return replies.NO_RECIPIENTS if self._asked else replies.RCPT_FIRST
+            return self.NO_RECIPIENTS if self._asked else replies.RCPT_FIRST
         return None if chunk.sound else replies.BDAT_SYNTAX
 
     def _object(self, chunk: Chunk, objection: Reply) -> None:
         """The rest of a message that is refused already is no further error: it was sent in one go."""
         if self._spoilt is not None or (self._mail is None and self._mail_refused):
-            self.say(objection)
+            self._answer_chunk(chunk, objection)
         else:
             if self._asked:
                 self._begin_chunks()
                 self._spoil(replies.BDAT_AFTER_ERROR if objection is replies.BDAT_SYNTAX else objection)
-            self._error(objection)
+            self._answer_chunk(chunk, objection)
+            self._count_error()
         refused = self._spoilt is not None or self._mail_refused
         if chunk.last and refused and self._spoilt is not replies.DATA_AFTER_BDAT:
             self._reset()
 
+    def _answer_chunk(self, chunk: Chunk, reply: Reply) -> None:
+        """The last chunk is answered as the whole message is."""
+        if chunk.last:
+            self._answer(reply)
+        else:
+            self.say(reply)
+
     def _begin_chunks(self) -> None:
         if not self._chunking:
             self._chunking = True
-            self.VERBS = AMID_CHUNKS
+            self.VERBS = self.AMID_CHUNKS
 
     async def _take_chunk(self, chunk: Chunk, size: int, mail: MailArguments) -> None:
         self._begin_chunks()
@@ -210,7 +222,8 @@ class ChunkSession(SubmissionSession):
             if content is None or reception.refusal is not None:
                 assert reception.refusal is not None
                 self._refused("data", reception.refusal)
-                self._error(reception.refusal)
+                self._answer(reception.refusal)
+                self._count_error()
             else:
                 # From here the body is intake's, whatever becomes of the session.
                 self._reception = None
@@ -219,13 +232,12 @@ class ChunkSession(SubmissionSession):
             self._reset()
 
 
-VERBS = {**SubmissionSession.VERBS, "BDAT": ChunkSession.smtp_BDAT}
-AMID_CHUNKS = {
-    **VERBS,
+ChunkSession.VERBS = {**SubmissionSession.VERBS, "BDAT": ChunkSession.smtp_BDAT}
+ChunkSession.AMID_CHUNKS = {
+    **ChunkSession.VERBS,
     "DATA": ChunkSession.data_amid_chunks,
     "RCPT": ChunkSession.rcpt_amid_chunks,
 }
-ChunkSession.VERBS = VERBS
 
 
 def _is_lines(head: bytes) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.config.model import SubmissionConfig
 from postroad.mail.reply import Reply
+from postroad.mail.source import holder, plain_address
 from postroad.ports import Accounts, Clock, Events, Intake, NewId, Spool
 
 
@@ -36,11 +37,7 @@ class Surroundings:
 
     def trusts(self, address: str) -> bool:
         """Whether the client's address lies in the trusted networks."""
-        try:
-            known = ip_address(address)
-        except ValueError:
-            return False
-        return any(known in network for network in self.submission.trusted_networks)
+        return among(address, self.submission.trusted_networks)
 
 
 class Member(Protocol):
@@ -51,7 +48,7 @@ class Member(Protocol):
 
 
 class Registry:
-    """The live sessions, all and by client address; full when a limit is reached."""
+    """The live sessions, all and by where they come from; full when a limit is reached."""
 
     def __init__(self, config: SubmissionConfig) -> None:
         self._config = config
@@ -63,26 +60,31 @@ class Registry:
     def __len__(self) -> int:
         return len(self._members)
 
-    def admit(self, member: Member, address: str) -> Reply | None:
-        """Count a session in; or the reply that turns it away, uncounted."""
+    def admit(self, member: Member, address: str | None) -> Reply | None:
+        """Count a session in; or the reply that turns it away, uncounted.
+
+        Whoever has one IPv6 address has its /64, and is counted by that. Without an
+        address, until it is known, it counts only among all.
+        """
         if self._leaving:
             return replies.SHUTTING_DOWN
         if len(self._members) >= self._config.max_connections:
             return replies.TOO_MANY_CONNECTIONS
-        if self._by_address[address] >= self._config.max_connections_per_address:
+        source = "" if address is None else holder(address)
+        if source and self._by_address[source] >= self._config.max_connections_per_address:
             return replies.TOO_MANY_FROM_YOU
-        self._members[member] = address
-        self._by_address[address] += 1
+        self._members[member] = source
+        self._by_address[source] += 1
         return None
 
     def gone(self, member: Member) -> None:
         """Its task ended and its connection is closed; harmless when repeated."""
-        address = self._members.pop(member, None)
-        if address is None:
+        source = self._members.pop(member, None)
+        if source is None:
             return
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        self._by_address[source] -= 1
+        if not self._by_address[source]:
+            del self._by_address[source]
         if not self._members and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
 
@@ -112,12 +114,17 @@ class Registry:
             member.leave_now()
 
 
+def among(address: str, networks: Collection[IPv4Network | IPv6Network]) -> bool:
+    """Whether a client's address lies in one of the networks; what is no IP address lies in none."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return False
+    return any(known in network for network in networks)
+
+
 def client_address(peername: object) -> tuple[str, int]:
     """Address and port of a socket's peer; an IPv4 client of an IPv6 socket under its IPv4 address."""
     if not isinstance(peername, tuple) or len(peername) < 2:
         return "unknown", 0
-    text, port = str(peername[0]), int(peername[1])
-    if ":" in text:
-        mapped = IPv6Address(text).ipv4_mapped
-        text = str(mapped) if mapped is not None else text
-    return text, port
+    return plain_address(str(peername[0])), int(peername[1])

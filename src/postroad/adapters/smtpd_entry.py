@@ -126,7 +126,7 @@ class EntrySession(Session):
 
     def _objection_to_login(self) -> Reply | None:
         if not self._extended:
-            return replies.HELLO_FIRST
+            return self.HELLO_FIRST
         if not self._logins_offered():
             return replies.NOT_OFFERED
         if self.tls is None:

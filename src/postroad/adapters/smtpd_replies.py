@@ -48,6 +48,7 @@ def _clean(text: str) -> str:
 BYE = said(221, "2.0.0", "Bye")
 TOO_MANY_CONNECTIONS = said(421, "4.3.2", "Too many connections, try again later")
 TOO_MANY_FROM_YOU = said(421, "4.7.0", "Too many connections from your address")
+NO_BALANCER = said(421, "4.7.0", "Only balancers that are named here may connect")
 SHUTTING_DOWN = said(421, "4.3.2", "Shutting down, try again later")
 TIMED_OUT = said(421, "4.4.2", "Timed out")
 TOO_MANY_ERRORS = said(421, "4.7.0", "Too many errors")
@@ -55,6 +56,17 @@ TOO_MANY_LOGINS = said(421, "4.7.0", "Too many failed logins")
 OUT_OF_STEP = said(421, "4.3.0", "Internal error, closing")
 INTERNAL = said(451, "4.3.0", "Internal error, try again later")
 NOT_SMTP = said(421, "4.7.0", "This is not SMTP")
+
+
+def bad_xclient(why: str) -> Reply:
+    """The argument of XCLIENT is none."""
+    return said(501, "5.5.4", f"Syntax: XCLIENT attribute=value...: {why}")
+
+
+def bad_header(why: str) -> Reply:
+    """What a balancer is told that does not begin as it must."""
+    return said(421, "4.7.0", f"A PROXY header was expected: {why}")
+
 
 # Any command.
 OK = said(250, "2.0.0", "OK")
@@ -74,6 +86,18 @@ HELP = said(
 )
 VRFY_SYNTAX = said(501, "5.5.4", "Syntax: VRFY address")
 NOT_VERIFIED = said(252, "2.5.0", "Not verified; mail for it will be tried")
+
+# XCLIENT, as Postfix answers it.
+XCLIENT_IN_TRANSACTION = said(503, "5.5.1", "Not during a mail transaction")
+
+# LMTP (RFC 2033).
+HELLO_FIRST_LMTP = said(503, "5.5.1", "Send LHLO first")
+NO_RECIPIENTS_LMTP = said(503, "5.5.1", "No valid recipients")
+HELP_LMTP = said(
+    214,
+    "2.0.0",
+    "Commands: LHLO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT",
+)
 
 # STARTTLS (RFC 3207).
 TLS_READY = said(220, "2.0.0", "Ready to start TLS")

@@ -19,7 +19,7 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_context import Registry, Surroundings, client_address
@@ -42,6 +42,8 @@ _LINE_LIMITS: Final = {
     "MAIL": _COMMAND + 26 + 17 + 10 + 500 + 116 + 11 + 34 + 15,
     "RCPT": _COMMAND + 528,
     "AUTH": 12288,
+    # Eight attributes, three of them of up to 255 octets, as xtext.
+    "XCLIENT": 2048,
 }
 # Cross-protocol attacks (ALPACA) make a browser speak to us: its verbs end the session.
 _HTTP: Final = frozenset(
@@ -62,6 +64,9 @@ class Session(SmtpStream):
     """Counted in the registry from greeting to close. `VERBS` are the subclass's."""
 
     VERBS: Mapping[str, Verb] = {}
+    EXTENDED: ClassVar[str] = "ESMTP"
+    HELLO_FIRST: ClassVar[Reply] = replies.HELLO_FIRST
+    HELP: ClassVar[Reply] = replies.HELP
 
     def __init__(
         self,
@@ -79,6 +84,7 @@ class Session(SmtpStream):
         self._trusted: str | None = None
         self._helo = ""
         self._extended = False
+        self._unextended = "SMTP"
         self._mail: MailArguments | None = None
         self._login: str | None = None
         self._method: str | None = None
@@ -96,14 +102,22 @@ class Session(SmtpStream):
 
     # --- from connection to close ---
 
-    def admit(self, address: str, port: int) -> Reply | None:
-        """Be counted in; or the reply that turns the client away, and the event that says so."""
-        self._address, self._port = address, port
+    def admit(self, address: str, port: int, account: str | None = None) -> Reply | None:
+        """Be counted in; or the reply that turns the client away, and the event that says so.
+
+        `account`: whose mail it is by the connection alone, which a Unix socket knows.
+        """
+        self._address, self._port, self._trusted = address, port, account
         refusal = self._registry.admit(self, address)
         self._admitted = refusal is None
         if refusal is not None:
             self._refused("connect", refusal)
         return refusal
+
+    def tell_refused(self, address: str, port: int, refusal: Reply) -> None:
+        """The event of a client that was turned away before the session could admit it."""
+        self._address, self._port = address, port
+        self._refused("connect", refusal)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not self._admitted:
@@ -159,9 +173,9 @@ class Session(SmtpStream):
                 self._registry.gone(self)
 
     def _greet(self) -> None:
-        if self._world.trusts(self._address):
+        if self._trusted is None and self._world.trusts(self._address):
             self._trusted = f"net:{self._address}"
-        self.say(Reply(220, (f"{self.hostname} ESMTP Postroad",)))
+        self.say(Reply(220, (f"{self.hostname} {self.EXTENDED} Postroad",)))
 
     async def _next_work(self) -> Work | None:
         """Wait for the client; what it wants that could not be done at once, None to look again."""
@@ -282,6 +296,9 @@ class Session(SmtpStream):
 
     def _error(self, reply: Reply) -> None:
         self.say(reply)
+        self._count_error()
+
+    def _count_error(self) -> None:
         self._errors += 1
         if self._errors >= self._config.max_errors:
             raise SessionOver("limit", replies.TOO_MANY_ERRORS)
@@ -303,7 +320,7 @@ class Session(SmtpStream):
         self._idle_command(replies.OK)
 
     def smtp_HELP(self, argument: str) -> None:
-        self._idle_command(replies.HELP)
+        self._idle_command(self.HELP)
 
     def smtp_VRFY(self, argument: str) -> None:
         self._idle_command(replies.NOT_VERIFIED if argument else replies.VRFY_SYNTAX)
@@ -338,6 +355,8 @@ class Session(SmtpStream):
     def _protocol(self) -> str:
         """The word for "with" in Received: RFC 3848, RFC 6531 3.7.3."""
         if not self._extended:
-            return "SMTP"
-        word = "UTF8SMTP" if self._mail is not None and self._mail.smtputf8 else "ESMTP"
+            return self._unextended
+        word = self.EXTENDED
+        if self._mail is not None and self._mail.smtputf8:
+            word = f"UTF8{word.removeprefix('E')}"
         return word + ("S" if self.tls is not None else "") + ("A" if self._login is not None else "")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_context import Registry, Surroundings
-from postroad.adapters.smtpd_entry import EntrySession
 from postroad.adapters.smtpd_receive import FarTooLarge, Reception
 from postroad.adapters.smtpd_session import Work
 from postroad.adapters.smtpd_stream import SessionOver
+from postroad.adapters.smtpd_xclient import RelayedSession
 from postroad.config.model import Listener
 from postroad.mail.esmtp import EsmtpError, MailArguments, parse_mail, parse_rcpt
 from postroad.mail.handling import HandlingError, lane_of, settle
@@ -22,8 +22,10 @@ LOWEST_RATE: Final = 4096.0
 """Octets a second that DATA must keep up with beyond `data_timeout`."""
 
 
-class SubmissionSession(EntrySession):
+class SubmissionSession(RelayedSession):
     """The whole session: what `Doors` makes one of for each connection."""
+
+    NO_RECIPIENTS: ClassVar[Reply] = replies.NO_RECIPIENTS
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class SubmissionSession(EntrySession):
 
     def smtp_MAIL(self, argument: str) -> None:
         if not self._helo:
-            self._error(replies.HELLO_FIRST)
+            self._error(self.HELLO_FIRST)
         elif self._mail is not None:
             self._error(replies.MAIL_TWICE)
         else:
@@ -110,7 +112,7 @@ class SubmissionSession(EntrySession):
         elif self._mail is None:
             self._error(replies.MAIL_FIRST)
         elif not self._recipients:
-            self._error(replies.NO_RECIPIENTS if self._asked else replies.RCPT_FIRST)
+            self._error(self.NO_RECIPIENTS if self._asked else replies.RCPT_FIRST)
         elif self._mail.body is Body.BINARY:
             self._error(replies.BINARY_BY_DATA)
         else:
@@ -166,7 +168,8 @@ class SubmissionSession(EntrySession):
             else:
                 assert reception.refusal is not None
                 self._refused("data", reception.refusal)
-                self._error(reception.refusal)
+                self._answer(reception.refusal)
+                self._count_error()
         finally:
             self._reception = None
             self._busy = False
@@ -197,12 +200,16 @@ class SubmissionSession(EntrySession):
             reply = replies.INTERNAL
         if handling is not None and asks is not None and handling.priority != asks.priority:
             reply = _with_priority(reply, handling.priority)
-        self.say(reply)
+        self._answer(reply)
         if reply.kind != 2:
             reception.discard()
             return
         self._accepted += 1
         self._errors = self._idle_commands = 0
+
+    def _answer(self, reply: Reply) -> None:
+        """Say what became of the message."""
+        self.say(reply)
 
     def _stage(self) -> BodyFile:
         return self._world.spool.stage(self._world.new_id(self._world.clock.now()))

@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address
 from pathlib import Path
 
 from postroad.config.keys import OPEN_RELAY_KEY
-from postroad.config.model import Config, DkimKey, PolicyConfig
+from postroad.config.model import Config, DkimKey, Listener, PolicyConfig
 from postroad.config.problems import KeyPath, Report
 from postroad.mail.printable import printable
 from postroad.mail.routing import Route, TlsWish
@@ -106,15 +106,45 @@ def _listeners(config: Config, report: Report) -> None:
     for n, listener in enumerate(config.listeners):
         at: KeyPath = ("listener", n)
         if report.sound((*at, "address")):
-            if str(listener) in seen and listener.port:
+            if str(listener) in seen and (listener.port or not listener.host):
                 report.add((*at, "address"), f"{listener} is the address of another listener already")
             seen[str(listener)] = n
+        _place(listener, at, report)
+        _vouchers(listener, at, report)
         if not report.sound((*at, "tls"), (*at, "auth")):
             continue
         if listener.auth != "off":
             _login(config, n, report)
         if listener.tls != "off" and config.tls.certificate is None and report.sound(("tls", "certificate")):
             report.add((*at, "tls"), f'"{listener.tls}" needs tls.certificate and tls.key')
+
+
+def _place(listener: Listener, at: KeyPath, report: Report) -> None:
+    """What the kind of address and the other keys have to do with each other."""
+    path = listener.path
+    if path is not None and len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        report.add((*at, "address"), f"too long: more than {MAX_SOCKET_PATH} octets of path")
+    if listener.protocol == "lmtp" and listener.port == 25:
+        report.add((*at, "protocol"), '"lmtp" must not be spoken on port 25 (RFC 2033 section 5)')
+    usual = Listener()
+    if path is None:
+        for key in ("mode", "owner"):
+            if getattr(listener, key) != getattr(usual, key):
+                report.add((*at, key), f"is for Unix sockets, and {listener} is none")
+        return
+    for key in ("tls", "auth"):
+        if getattr(listener, key) != "off" and report.sound((*at, key)):
+            report.add((*at, key), 'a Unix socket knows its clients by their uid: "off" is all it can be')
+    for key in ("proxy", "xclient"):
+        if getattr(listener, key):
+            report.add((*at, key), "a Unix socket knows its clients by their uid, not by an address")
+
+
+def _vouchers(listener: Listener, at: KeyPath, report: Report) -> None:
+    """Whose word for somebody else's address is taken must be few."""
+    for key in ("proxy", "xclient"):
+        if _covers_everyone(getattr(listener, key)) and report.sound((*at, key)):
+            report.add((*at, key), "names everyone: any client could say that it is a trusted one")
 
 
 def _login(config: Config, n: int, report: Report) -> None:
@@ -131,7 +161,7 @@ def _open_relay(config: Config, report: Report) -> None:
     if not report.sound(path) or not _covers_everyone(config.submission.trusted_networks):
         return
     for n, listener in enumerate(config.listeners):
-        if not report.sound(("listener", n)) or listener.auth == "required" or _loopback(listener.host):
+        if not report.sound(("listener", n)) or listener.auth == "required" or _near(listener):
             continue
         report.add(
             path,
@@ -148,6 +178,12 @@ def _covers_everyone(networks: Iterable[IPv4Network | IPv6Network]) -> bool:
     return any(net.prefixlen == 0 for net in collapse_addresses(v4)) or any(
         net.prefixlen == 0 for net in collapse_addresses(v6)
     )
+
+
+def _near(listener: Listener) -> bool:
+    """Whether only this machine can be a client of it."""
+    far = listener.proxy or listener.xclient
+    return listener.path is not None or (_loopback(listener.host) and not far)
 
 
 def _loopback(host: str) -> bool:

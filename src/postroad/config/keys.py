@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from postroad.config import files, values
+from postroad.config import doors, files, values
 from postroad.config.values import Reader, choice, duration, flag, listed, number, size
 from postroad.mail.idempotency import MARKS
 from postroad.mail.routing import TlsWish
@@ -82,14 +82,6 @@ _CONTENT: Readers = {
 }
 
 
-LISTENER: Readers = {
-    "address": values.listener_address,
-    "tls": choice("starttls", "implicit", "off"),
-    "auth": choice("required", "optional", "off"),
-    "max_priority": _PRIORITY,
-}
-
-
 RETRY: Readers = {
     "schedule": listed(duration),
     "greylist": listed(duration),
@@ -148,7 +140,7 @@ def keys(base: Path) -> Keys:
             },
         },
         repeated={
-            "listener": LISTENER,
+            "listener": _listener(base),
             "route": {
                 "name": values.route_name,
                 "match": listed(values.pattern),
@@ -174,6 +166,21 @@ def _local(base: Path) -> Readers:
         "domains": listed(values.domain, empty=True),
         "aliases": files.path_in(base),
         "fallback": values.local_target,
+    }
+
+
+def _listener(base: Path) -> Readers:
+    return {
+        "address": doors.address_in(base),
+        "tls": choice("starttls", "implicit", "off"),
+        "auth": choice("required", "optional", "off"),
+        "protocol": choice("smtp", "lmtp"),
+        "proxy": listed(values.network, empty=True),
+        "proxy_timeout": duration,
+        "xclient": listed(values.network, empty=True),
+        "mode": doors.mode,
+        "owner": doors.owner,
+        "max_priority": _PRIORITY,
     }
 
 

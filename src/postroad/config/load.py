@@ -240,10 +240,10 @@ def _own_name(report: Report) -> str:
 def _listener(entry: Mapping[str, Any], n: int, report: Report) -> model.Listener:
     if "address" not in entry and report.sound(("listener", n, "address")):
         report.add(("listener", n, "address"), 'missing; write for example "127.0.0.1:587"')
-    host, port = entry.get("address", ("", 0))
-    return model.Listener(
-        host, port, **{key: entry[key] for key in ("tls", "auth", "max_priority") if key in entry}
-    )
+    place = entry.get("address", {})
+    # A Unix socket tells who is there, and nobody can listen in.
+    usual = {"tls": "off", "auth": "off"} if "path" in place else {}
+    return model.Listener(**place, **usual | {key: entry[key] for key in entry if key != "address"})
 
 
 def _limits(entry: Mapping[str, Any], base: Limits) -> Limits:

@@ -23,20 +23,39 @@ STATE_DIRECTORY = Path("/var/lib/postroad")
 ALIASES = Path("/etc/aliases")
 
 
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
     """One submission door. `tls`: starttls | implicit | off; `auth`: required | optional | off.
 
+    It is at `host` and `port`, or a Unix socket at `path` with `mode` and `owner` (uid
+    and gid, -1 as it comes), or all sockets that systemd passed by the name `passed`.
+    `protocol`: smtp | lmtp. `proxy`: whose connections begin with a PROXY header, all
+    others being refused; empty: nobody's. `xclient`: who may say XCLIENT.
     `max_priority`: the highest MT-PRIORITY (RFC 6710) that counts here.
     """
 
-    host: str
-    port: int
+    host: str = ""
+    port: int = 0
     tls: str = "starttls"
     auth: str = "required"
     max_priority: int = 9
+    path: Path | None = None
+    passed: str | None = None
+    protocol: str = "smtp"
+    proxy: Networks = ()
+    proxy_timeout: float = 5.0
+    xclient: Networks = ()
+    mode: int = 0o666
+    owner: tuple[int, int] | None = None
 
     def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        if self.passed is not None:
+            return f"systemd:{self.passed}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -47,7 +66,7 @@ class SubmissionConfig:
     From `transactional_priority` on a message is transactional, up to `bulk_priority` it is bulk.
     """
 
-    trusted_networks: tuple[IPv4Network | IPv6Network, ...] = (
+    trusted_networks: Networks = (
         ip_network("127.0.0.0/8"),
         ip_network("::1/128"),
     )

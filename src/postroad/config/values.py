@@ -42,6 +42,8 @@ _SIZE = re.compile(r"([0-9]{1,12}) ?([A-Za-z]+)")
 LARGEST = 1 << 40
 MOST = 1_000_000_000
 
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SELECTOR_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _RATE = re.compile(r"([0-9]{1,9})/(.+)")
@@ -139,9 +141,15 @@ def local_target(value: object) -> Address | str:
 
 
 def network(value: object) -> IPv4Network | IPv6Network:
-    """A network in CIDR; a single address is a network of one."""
+    """A network in CIDR; a single address is a network of one.
+
+    One of IPv4 addresses in IPv6's clothes is the IPv4 network, as such clients are IPv4 clients.
+    """
     try:
-        return ip_network(text(value))
+        found = ip_network(text(value))
+        if isinstance(found, IPv6Network) and found.subnet_of(_MAPPED):
+            return ip_network((int(found.network_address) & 0xFFFFFFFF, found.prefixlen - 96))
+        return found
     except ValueError as error:
         reason = " (host bits are set)" if "host bits" in str(error) else ""
         raise BadValue(
@@ -149,26 +157,15 @@ def network(value: object) -> IPv4Network | IPv6Network:
         ) from None
 
 
-def listener_address(value: object) -> tuple[str, int]:
-    """An address to bind and a port; port 0 lets the system choose."""
-    example = f'expected an address such as "127.0.0.1:587" or "[::]:587", got {shown(value)}'
-    host, port = _split_port(value, example)
-    if port is None:
-        raise BadValue(f"{example}: the port is missing")
-    if not host:
-        raise BadValue(f'{example}: for all addresses write "[::]:{port}"')
-    return _address(host, example), port
-
-
 def nameserver(value: object) -> tuple[str, int]:
     """Address and port of a resolver; port 53 where none is written."""
     example = f'expected a resolver such as "127.0.0.1:53" or "[::1]:53", got {shown(value)}'
     if isinstance(value, str) and value.count(":") > 1 and not value.startswith("["):
-        return _address(value, example), 53
-    host, port = _split_port(value, example)
+        return host_address(value, example), 53
+    host, port = split_port(value, example)
     if port == 0:
         raise BadValue(f"{example}: port 0 is no place to ask")
-    return _address(host, example), port or 53
+    return host_address(host, example), port or 53
 
 
 def relay(value: object) -> tuple[str, int | None]:
@@ -178,7 +175,7 @@ def relay(value: object) -> tuple[str, int | None]:
     taken as a host and not looked up as MX.
     """
     example = f'expected a host such as "smtp.example.net:587" or "[2001:db8::25]:25", got {shown(value)}'
-    host, port = _split_port(value, example)
+    host, port = split_port(value, example)
     if port == 0:
         raise BadValue(f"{example}: port 0 is no place to deliver to")
     bracketed = isinstance(value, str) and value.startswith("[")
@@ -194,7 +191,7 @@ def relay(value: object) -> tuple[str, int | None]:
     return (f"[{name}]" if bracketed else name), port
 
 
-def _split_port(value: object, example: str) -> tuple[str, int | None]:
+def split_port(value: object, example: str) -> tuple[str, int | None]:
     found = (
         re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]*))(?::([0-9]{1,5}))?", value)
         if isinstance(value, str)
@@ -208,7 +205,7 @@ def _split_port(value: object, example: str) -> tuple[str, int | None]:
     return found[1] or found[2], port
 
 
-def _address(host: str, example: str) -> str:
+def host_address(host: str, example: str) -> str:
     try:
         return str(ip_address(host))
     except ValueError:

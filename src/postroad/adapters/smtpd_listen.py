@@ -1,0 +1,126 @@
+"""Sockets that listen: bound here or passed by the service manager, on IPv4, IPv6 and Unix."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Final
+
+from postroad.adapters.unix_socket import remove_stale
+from postroad.config.model import Listener
+
+BACKLOG: Final = 512
+
+
+class BindError(OSError):
+    """A listener cannot be had; the text names its address and the cause."""
+
+
+class Passed:
+    """The sockets that systemd passed, with their names; each is given to one listener.
+
+    A listener "systemd:NAME" gets all of that name, any other the one bound to its address.
+    """
+
+    def __init__(self, named: Sequence[tuple[str, socket.socket]]) -> None:
+        self._left = list(named)
+
+    def take(self, listener: Listener) -> list[socket.socket]:
+        """Raises BindError where the listener names sockets that were not passed, or that it cannot use."""
+        if listener.passed is None:
+            mine = [(name, sock) for name, sock in self._left if bound_address(sock) == str(listener)]
+        else:
+            mine = [(name, sock) for name, sock in self._left if name == listener.passed]
+            if not mine:
+                raise BindError(f"{listener}: systemd passed no socket of that name (FileDescriptorName=)")
+        for item in mine:
+            self._left.remove(item)
+        for _, sock in mine:
+            _check(listener, sock)
+            sock.listen(BACKLOG)
+        return [sock for _, sock in mine]
+
+    def refuse_rest(self) -> None:
+        """Close what no listener wants, and raise BindError that names it.
+
+        Its clients would wait for ever.
+        """
+        if not self._left:
+            return
+        names = ", ".join(f"{bound_address(sock)} ({name})" for name, sock in self._left)
+        for _, sock in self._left:
+            sock.close()
+        raise BindError(f"systemd passed sockets that no [[listener]] names: {names}")
+
+
+def _check(listener: Listener, sock: socket.socket) -> None:
+    if sock.type != socket.SOCK_STREAM:
+        raise BindError(f"{listener}: systemd passed a socket that is no stream (ListenStream=)")
+    if sock.family == socket.AF_UNIX and (listener.tls != "off" or listener.auth != "off" or listener.proxy):
+        why = 'a Unix socket knows its clients by their uid: tls = "off", auth = "off", and no proxy'
+        raise BindError(f"{listener}: {why}")
+
+
+async def bind(listener: Listener, listeners: Sequence[Listener]) -> list[socket.socket]:
+    """Every address of the listener, listening; BindError and none otherwise.
+
+    "[::]" takes IPv4 too, unless another of the `listeners` has an IPv4 address with that port.
+    """
+    if listener.path is not None:
+        return [_bind_unix(listener)]
+    loop = asyncio.get_running_loop()
+    both = listener.host == "::" and not any(
+        other.port == listener.port and _is_ipv4(other.host) for other in listeners
+    )
+    bound: list[socket.socket] = []
+    try:
+        infos = await loop.getaddrinfo(
+            listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, _, _, _, address in infos:
+            bound.append(socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both))
+    except OSError as error:
+        for sock in bound:
+            sock.close()
+        raise _failed(listener, error) from error
+    return bound
+
+
+def _bind_unix(listener: Listener) -> socket.socket:
+    assert listener.path is not None
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        remove_stale(listener.path)
+        listening.bind(os.fspath(listener.path))
+        # Nobody can connect before it listens, so nobody finds it with another owner or mode.
+        if listener.owner is not None:
+            os.chown(listener.path, *listener.owner)
+        listener.path.chmod(listener.mode)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise _failed(listener, error) from error
+    return listening
+
+
+def _failed(listener: Listener, error: OSError) -> BindError:
+    return BindError(error.errno, f"cannot listen on {listener}: {error.strerror or error}")
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        return ip_address(host).version == 4
+    except ValueError:
+        return False
+
+
+def bound_address(sock: socket.socket) -> str:
+    """Where a socket listens, as listeners are written: "host:port", "[host]:port", "unix:/path"."""
+    name = sock.getsockname()
+    if not isinstance(name, tuple):
+        return f"unix:{os.fsdecode(name)}"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
