@@ -66,6 +66,7 @@ def submit(state_directory: str, request: dict[str, object], content: bytes) -> 
     try:
         answer = next(ask(state_directory, line, content), None)
     except Down as down:
+        _check_addresses(request)
         return {"id": None, "text": drop(os.path.join(state_directory, "maildrop"), line, content, str(down))}
     if answer is None:
         # It had the whole message and may have taken it: only the caller can decide to send it again.
@@ -75,6 +76,36 @@ def submit(state_directory: str, request: dict[str, object], content: bytes) -> 
         return answer
     status = answer.get("enhanced") or ""
     raise Refused(f"{code} {status} {answer.get('text', '')}", exit_code(code, str(status)))
+
+
+def _check_addresses(request: dict[str, object]) -> None:
+    """Refuse now what the daemon would refuse later, when nobody is there to be told."""
+    recipients = request["recipients"]
+    addresses = [str(word) for word in (recipients if isinstance(recipients, list) else ())]
+    if request["sender"]:
+        addresses.append(str(request["sender"]))
+    odd = [address for address in addresses if not _is_plain(address)]
+    if not odd:
+        return
+    from postroad.mail.address import AddressError, parse_address
+
+    for address in odd:
+        try:
+            parse_address(address, smtputf8=True, default_domain="localhost")
+        except AddressError as error:
+            raise Refused(f"Bad address: {error}", EX_DATAERR) from None
+
+
+def _is_plain(address: str) -> bool:
+    """Whether it is an address at first sight: words of letters and digits, dots between."""
+    local, at, domain = address.partition("@")
+    words = [*local.split("."), *(domain.split(".") if at else ())]
+    return (
+        address.isascii()
+        and len(local) <= 64
+        and len(address) < 250
+        and all(word.isalnum() and len(word) < 64 for word in words)
+    )
 
 
 def exit_code(code: object, status: str) -> int:
