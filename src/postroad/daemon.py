@@ -31,9 +31,10 @@ from postroad.adapters.systemd import Notifier, passed_sockets, watchdog_interva
 from postroad.config import ConfigError, load
 from postroad.config.alias_files import AliasFile
 from postroad.config.alias_files import read as read_aliases
+from postroad.config.consistency import TRUSTS_EVERYONE, open_relays
 from postroad.config.model import Config
 from postroad.engine.recovery import recover
-from postroad.mail.events import AliasTrouble, Reloaded, Started, Stopped, Stopping
+from postroad.mail.events import AliasTrouble, OpenRelay, Reloaded, Started, Stopped, Stopping
 from postroad.parts import Material, Parts, build, material
 from postroad.ports import StorageBroken
 
@@ -111,6 +112,8 @@ class Daemon:
             ground.create_task(engine.ledger.run())
             watch = ground.create_task(self._watch())
             base.spool.adopt(await base.queue.live())
+            rights = self._parts.entrances.rights
+            rights.load(await base.queue.charges(rights.since()))
             self._notifier.extend_timeout(RECOVERY)
             queued = await recover(
                 base.queue, engine.bounces, base.clock, base.events, self._config.retry.schedule[0]
@@ -144,6 +147,8 @@ class Daemon:
             doors.create_task(entrances.local.run())
             doors.create_task(entrances.maildrop.run())
             self._events.emit(Started(__version__, entrances.smtp.addresses, queued))
+            for listener in open_relays(self._config):
+                self._events.emit(OpenRelay(str(listener), TRUSTS_EVERYONE))
             self._notifier.ready(f"{queued} messages queued")
             await self._stop.wait()
             self._events.emit(Stopping(self._why))
@@ -221,6 +226,8 @@ class Daemon:
         engine.ledger.reload(config.retry)
         engine.bounces.reload(config.retry)
         engine.sites.reload(loaded.limits)
+        entrances.rights.reload(config.accounts, config.origin)
+        entrances.replays.window = config.submission.idempotency_window
         entrances.intake.reload(loaded.admission, config.origin, loaded.fitness)
         entrances.linter.reload(config.accounts, loaded.signs)
         entrances.policies.reload(loaded.asked, loaded.admission.max_recipients)

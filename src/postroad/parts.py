@@ -34,12 +34,15 @@ from postroad.engine.compaction import Compaction
 from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
 from postroad.engine.forwarding import Forwarding
+from postroad.engine.gate import Gate
 from postroad.engine.intake import Intake
 from postroad.engine.ledger import Ledger
 from postroad.engine.linting import Linter
 from postroad.engine.mending import Fitness
 from postroad.engine.packing import Packer
 from postroad.engine.policies import Asked, Policies
+from postroad.engine.replays import Replays
+from postroad.engine.rights import Rights
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.admission import AdmissionLimits
@@ -100,6 +103,8 @@ class Entrances:
     intake: Intake
     linter: Linter
     policies: Policies
+    rights: Rights
+    replays: Replays
     accounts: PasswdAccounts | None
     smtp: Doors
     local: LocalDoor
@@ -294,6 +299,8 @@ def _entrances(
     clock, events, queue, new_id = base.clock, base.events, base.queue, base.new_id
     policies = Policies(base.spool, events, loaded.asked, loaded.admission.max_recipients)
     linter = Linter(events, config.accounts, loaded.signs)
+    rights = Rights(config.accounts, config.origin, clock)
+    replays = Replays(queue, clock, config.submission.idempotency_window)
     intake = Intake(
         hostname=config.hostname,
         origin=config.origin,
@@ -310,17 +317,19 @@ def _entrances(
         linter=linter,
         policies=policies,
     )
+    gate = Gate(intake, rights, replays, base.spool, events)
     smtp = Doors(
         config.listeners,
         config.submission,
         hostname=config.hostname,
         tls=lambda: loaded.tls,
-        intake=intake,
+        intake=gate,
         accounts=accounts,
         events=events,
         clock=clock,
         spool=base.spool,
         new_id=new_id,
+        rights=rights,
     )
     control = QueueControl(
         queue=queue,
@@ -332,9 +341,9 @@ def _entrances(
         events=events,
         facts=_facts(config, smtp, clock.now()),
     )
-    local = LocalDoor(config.socket_path, control, intake, events, clock, loaded.local)
-    maildrop = MaildropDoor(config.maildrop_path, intake, queue, new_id, clock, events, loaded.maildrop)
-    return Entrances(intake, linter, policies, accounts, smtp, local, maildrop)
+    local = LocalDoor(config.socket_path, control, gate, events, clock, loaded.local)
+    maildrop = MaildropDoor(config.maildrop_path, gate, queue, new_id, clock, events, loaded.maildrop)
+    return Entrances(intake, linter, policies, rights, replays, accounts, smtp, local, maildrop)
 
 
 def _facts(config: Config, smtp: Doors, since: Instant) -> Callable[[], dict[str, object]]:

@@ -12,7 +12,9 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from postroad.mail.address import Address
 from postroad.mail.events import Event
+from postroad.mail.idempotency import Kept, Known
 from postroad.mail.message import (
     Change,
     Content,
@@ -28,7 +30,9 @@ from postroad.mail.message import (
 )
 from postroad.mail.mime import Octets
 from postroad.mail.outcome import Outcome, Stage, Trouble
+from postroad.mail.permit import Permit
 from postroad.mail.policy import Verdict, View
+from postroad.mail.quota import Charge
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Hop, Route
 from postroad.mail.tls import Requirement
@@ -203,6 +207,14 @@ class Finished:
 Notice = tuple[Message, Sequence[Recipient]]
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is written with a message in the transaction that accepts it: counted to whom, under which key."""
+
+    charge: Charge | None
+    kept: Kept | None
+
+
 class Queue(Protocol):
     """The index of the queue. Every change is one transaction, durable when awaited.
 
@@ -215,6 +227,21 @@ class Queue(Protocol):
 
         Raises StorageFull (nothing changed) or StorageBroken.
         """
+        ...
+
+    async def accept(self, message: Message, recipients: Sequence[Recipient], terms: Terms) -> None:
+        """`add`, and in the same transaction what the terms say.
+
+        A key that is kept already, and has not expired, fails it whole with ValueError.
+        """
+        ...
+
+    async def known(self, account: str, name: str, now: Instant) -> Known | None:
+        """What was accepted under a key (`mail.idempotency`) that has not expired."""
+        ...
+
+    async def charges(self, since: int) -> list[Charge]:
+        """What was charged in this hour (since 1970) and later, one for each account and hour, in order."""
         ...
 
     async def hops(self) -> list[HopDue]:
@@ -461,6 +488,18 @@ class Policy(Protocol):
 class Accounts(Protocol):
     async def verify(self, login: str, secret: bytes) -> str | None:
         """The account's name, or None; unknown and wrong take the same time."""
+        ...
+
+
+class Rights(Protocol):
+    """Who may send what, for a door that wants to refuse early; intake asks in any case."""
+
+    def permit(self, account: str) -> Permit:
+        """What this account may do now; cheap, and not to be kept from one message to the next."""
+        ...
+
+    def mail(self, permit: Permit, sender: Address | None, size: int | None) -> Reply | None:
+        """The answer to MAIL with this sender and announced size: None, or the refusal."""
         ...
 
 

@@ -12,6 +12,8 @@ import pytest
 from postroad.adapters.smtpd import Doors, TlsError, server_context
 from postroad.adapters.smtpd_listen import BindError
 from postroad.config.model import Listener, SubmissionConfig, TlsConfig
+from postroad.engine.rights import Rights
+from postroad.mail.account import AccountPolicies
 from postroad.mail.events import Refused, SessionEnded
 from tests.support.door import (
     Client,
@@ -43,6 +45,7 @@ def doors(*listeners: Listener) -> Doors:
         clock=StillClock(),
         spool=MemorySpool(),
         new_id=lambda now: "000000000001",
+        rights=Rights(AccountPolicies(), "example.com", StillClock()),
     )
 
 

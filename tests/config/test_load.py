@@ -379,8 +379,8 @@ BROKEN: list[tuple[str, str, list[str]]] = [
         + '[submission]\ntrusted_networks = ["0.0.0.0/1", "128.0.0.0/1"]\n'
         + '[[listener]]\naddress = "0.0.0.0:25"\ntls = "off"\nauth = "off"\n',
         [
-            "3: submission.trusted_networks: trusts everyone, and listener 0.0.0.0:25 asks for no login: "
-            "an open relay, which spammers find within hours; "
+            "3: submission.trusted_networks: trusts everyone, or nearly, and listener 0.0.0.0:25 "
+            "asks for no login: an open relay, which spammers find within hours; "
             "submission.i_know_this_is_an_open_relay = true if that is really wanted"
         ],
     ),

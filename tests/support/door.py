@@ -15,6 +15,8 @@ import trustme
 
 from postroad.adapters.smtpd import Doors
 from postroad.config.model import Listener, SubmissionConfig
+from postroad.engine.rights import Rights
+from postroad.mail.account import AccountPolicies
 from postroad.mail.events import Event
 from postroad.mail.message import Instant, StagedBody, Submission
 from postroad.mail.reply import Reply
@@ -129,6 +131,7 @@ async def house(
     no_accounts: bool = False,
     context: Callable[[], ssl.SSLContext | None] = server_tls,
     config: SubmissionConfig | None = None,
+    policies: AccountPolicies | None = None,
     drain_seconds: float = 30.0,
 ) -> AsyncIterator[House]:
     """A door that listens; it is closed, and every session waited for, at the end of the block."""
@@ -148,6 +151,7 @@ async def house(
         clock=StillClock(),
         spool=spool,
         new_id=lambda now: f"{next(counter):012d}",
+        rights=Rights(policies or AccountPolicies(), "example.com", StillClock()),
         drain_seconds=drain_seconds,
         login_delay=0.0,
     )

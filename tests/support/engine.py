@@ -19,6 +19,7 @@ from postroad.engine.bounces import Bounces
 from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
 from postroad.engine.forwarding import Forwarding
+from postroad.engine.gate import Gate
 from postroad.engine.intake import Intake
 from postroad.engine.ledger import Ledger
 from postroad.engine.linting import Linter
@@ -26,6 +27,8 @@ from postroad.engine.mending import Fitness
 from postroad.engine.packing import Packer
 from postroad.engine.policies import Asked, Policies
 from postroad.engine.recovery import recover
+from postroad.engine.replays import Replays
+from postroad.engine.rights import Rights
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.account import AccountPolicies
@@ -53,7 +56,7 @@ from postroad.mail.reply import Reply
 from postroad.mail.routing import DIRECT, Hop, Route
 from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
-from postroad.ports import DamagedRecord, Finished, Notice, QueueFilter, Spool, Transport
+from postroad.ports import DamagedRecord, Finished, Notice, QueueFilter, Spool, Terms, Transport
 from tests.support.build import BODY, HEAD, address, content, envelope_recipient
 from tests.support.loop import VirtualClock
 from tests.support.memory_queue import MemoryQueue
@@ -105,6 +108,9 @@ class CommittingQueue(MemoryQueue):
 
     async def add(self, message: Message, recipients: Sequence[Recipient]) -> None:
         await self._later(super().add(message, recipients))
+
+    async def accept(self, message: Message, recipients: Sequence[Recipient], terms: Terms) -> None:
+        await self._later(super().accept(message, recipients, terms))
 
     async def claim(self, hop: Hop, now: Instant, limit: int, until: Instant) -> list[Delivery]:
         return await self._later(super().claim(hop, now, limit, until))
@@ -259,6 +265,8 @@ class Engine:
             hostname=HOSTNAME,
             retry=settings.retry,
         )
+        self.rights = Rights(settings.accounts, "example.com", clock)
+        self.replays = Replays(self.queue, clock, 172_800.0)
         self.intake = Intake(
             hostname=HOSTNAME,
             origin="example.com",
@@ -275,6 +283,7 @@ class Engine:
             linter=Linter(events, settings.accounts, settings.signs),
             policies=Policies(spool, events, settings.policies, 1000),
         )
+        self.gate = Gate(self.intake, self.rights, self.replays, spool, events)
         self.control = QueueControl(
             queue=self.queue,
             spool=spool,
@@ -327,7 +336,7 @@ class Engine:
         )
         octets = replace(content(HEAD, body), long_lines=long_lines or content(HEAD, body).long_lines)
         submission = Submission(envelope, octets, "user", PEER, self.clock.now(), lane)
-        return await self.intake.accept(submission)
+        return await self.gate.accept(submission)
 
     async def submit(self, *to: str, **fields: Any) -> str:
         """Hand in one message that is accepted; its id."""

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from postroad.mail.address import Address, AddressError, parse_address
+from postroad.mail.idempotency import Known
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Change, Delivery, Instant, Message, Notify, Recipient
 from postroad.mail.outcome import Outcome
+from postroad.mail.quota import Charge
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, HopDue, Notice, QueueFilter, StorageBroken, StorageFull
+from postroad.ports import Finished, HopDue, Notice, QueueFilter, StorageBroken, StorageFull, Terms
 
 Key = tuple[str, int]
 
@@ -22,6 +24,8 @@ class MemoryQueue:
     def __init__(self) -> None:
         self.messages: dict[str, Message] = {}
         self.rows: dict[Key, Recipient] = {}
+        self.keys: dict[tuple[str, str], tuple[Known, Instant]] = {}
+        self.charged: list[Charge] = []
         self.full = False
         self.broken = False
 
@@ -30,6 +34,18 @@ class MemoryQueue:
     async def add(self, message: Message, recipients: Sequence[Recipient]) -> None:
         self._check()
         self._insert(message, recipients)
+
+    async def accept(self, message: Message, recipients: Sequence[Recipient], terms: Terms) -> None:
+        self._check()
+        kept = terms.kept
+        if kept is not None:
+            place = kept.key.account, kept.key.name
+            if await self.known(*place, kept.now) is not None:
+                raise ValueError(f"{place} is kept already")
+            self.keys[place] = Known(message.id, kept.key.digest), kept.expires_at
+        self._insert(message, recipients)
+        if terms.charge is not None:
+            self.charged.append(terms.charge)
 
     async def claim(self, hop: Hop, now: Instant, limit: int, until: Instant) -> list[Delivery]:
         self._check()
@@ -99,6 +115,22 @@ class MemoryQueue:
         return len(self.messages), recipients, len(claimed), 0
 
     # --- looks ---------------------------------------------------------------
+
+    async def known(self, account: str, name: str, now: Instant) -> Known | None:
+        known, expires_at = self.keys.get((account, name), (None, 0.0))
+        return known if expires_at > now else None
+
+    async def charges(self, since: int) -> list[Charge]:
+        found: dict[tuple[int, str], Charge] = {}
+        for one in self.charged:
+            if one.hour >= since:
+                before = found.get((one.hour, one.account), Charge(one.account, one.hour, 0, 0))
+                found[one.hour, one.account] = replace(
+                    before,
+                    recipients=before.recipients + one.recipients,
+                    messages=before.messages + one.messages,
+                )
+        return [found[place] for place in sorted(found)]
 
     async def hops(self) -> list[HopDue]:
         earliest: dict[Hop, Instant] = {}

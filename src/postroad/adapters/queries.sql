@@ -162,6 +162,35 @@ UPDATE message SET warn_at = NULL WHERE id = ? AND warn_at IS NOT NULL
 UPDATE recipient SET warned = 1 WHERE message = ? AND state IN {open}
 
 
+-- --- what is written with a message ---
+
+-- name: charge
+INSERT INTO charge (hour, account, messages, recipients) VALUES (?, ?, ?, ?)
+ON CONFLICT (hour, account) DO UPDATE SET
+    messages = messages + excluded.messages, recipients = recipients + excluded.recipients
+
+-- name: charges
+SELECT account, hour, recipients, messages FROM charge WHERE hour >= ? ORDER BY hour, account
+
+-- name: sweep_charges
+DELETE FROM charge WHERE (hour, account) IN (
+    SELECT hour, account FROM charge WHERE hour < ? ORDER BY hour LIMIT ?)
+
+-- A key that has expired is as good as none, swept or not.
+-- name: expire_key
+DELETE FROM submission_key WHERE account = ? AND name = ? AND expires_at <= ?
+
+-- name: keep_key
+INSERT INTO submission_key (account, name, message, digest, expires_at) VALUES (?, ?, ?, ?, ?)
+
+-- name: known
+SELECT message, digest FROM submission_key WHERE account = ? AND name = ? AND expires_at > ?
+
+-- name: sweep_keys
+DELETE FROM submission_key WHERE (account, name) IN (
+    SELECT account, name FROM submission_key WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
+
+
 -- --- claims ---
 
 -- Due recipients of a hop. A range of the index a lane, each ended by the limit: what

@@ -90,3 +90,26 @@ CREATE TABLE hop_2 (
 INSERT INTO hop_2 SELECT id, route, name, 0 FROM hop;
 DROP TABLE hop;
 ALTER TABLE hop_2 RENAME TO hop;
+
+-- step: 3
+
+-- What accounts with a quota sent: a row an account and hour, for as long as the day lasts.
+CREATE TABLE charge (
+    hour       INTEGER NOT NULL,     -- since 1970, UTC
+    account    TEXT NOT NULL,
+    messages   INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
+    PRIMARY KEY (hour, account)
+) WITHOUT ROWID;
+
+-- Under which key a message was accepted, so that its repeat is not. It outlives the message.
+CREATE TABLE submission_key (
+    account    TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    message    INTEGER NOT NULL,
+    digest     BLOB NOT NULL,        -- SHA-256 of what was submitted
+    expires_at REAL NOT NULL,
+    PRIMARY KEY (account, name)
+) WITHOUT ROWID;
+
+CREATE INDEX submission_key_expiry ON submission_key (expires_at);

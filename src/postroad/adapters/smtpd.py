@@ -24,7 +24,7 @@ from postroad.adapters.smtpd_context import Registry, Surroundings
 from postroad.adapters.smtpd_listen import BACKLOG, Passed, bind, bound_address
 from postroad.adapters.smtpd_lmtp import LmtpSession
 from postroad.config.model import Listener, SubmissionConfig, TlsConfig
-from postroad.ports import Accounts, Clock, Events, Intake, NewId, Spool
+from postroad.ports import Accounts, Clock, Events, Intake, NewId, Rights, Spool
 
 Server = asyncio.Server | AcceptingServer
 
@@ -55,12 +55,13 @@ class Doors:
         clock: Clock,
         spool: Spool,
         new_id: NewId,
+        rights: Rights,
         drain_seconds: float = DRAIN_SECONDS,
         login_delay: float = 1.0,
     ) -> None:
         self._listeners = tuple(listeners)
         self._surroundings = Surroundings(
-            hostname, submission, tls, intake, accounts, events, clock, spool, new_id, login_delay
+            hostname, submission, tls, intake, accounts, events, clock, spool, new_id, rights, login_delay
         )
         self._registry = Registry(submission)
         self._servers: list[Server] = []

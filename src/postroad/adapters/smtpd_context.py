@@ -14,7 +14,7 @@ from postroad.adapters import smtpd_replies as replies
 from postroad.config.model import SubmissionConfig
 from postroad.mail.reply import Reply
 from postroad.mail.source import holder, plain_address
-from postroad.ports import Accounts, Clock, Events, Intake, NewId, Spool
+from postroad.ports import Accounts, Clock, Events, Intake, NewId, Rights, Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Surroundings:
     clock: Clock
     spool: Spool
     new_id: NewId
+    rights: Rights
     login_delay: float = 1.0
 
     def trusts(self, address: str) -> bool:

@@ -36,6 +36,7 @@ class SubmissionSession(RelayedSession):
     ) -> None:
         super().__init__(loop, listener, surroundings, registry)
         self._mail_refused = False
+        self._most_recipients = self._config.max_recipients
         self._recipients: list[EnvelopeRecipient] = []
         self._asked = 0
         self._reception: Reception | None = None
@@ -69,6 +70,17 @@ class SubmissionSession(RelayedSession):
             return Reply(501, (str(error),), "5.5.4")
         if mail.size is not None and mail.size > self._config.max_message_size:
             return replies.TOO_LARGE
+        account = self._account()
+        assert account is not None
+        permit = self._world.rights.permit(account)
+        self._most_recipients = self._config.max_recipients
+        if not permit.free:
+            refusal = self._world.rights.mail(permit, mail.sender, mail.size)
+            if refusal is not None:
+                return refusal
+            own = permit.policy.max_recipients
+            if own is not None:
+                self._most_recipients = min(self._most_recipients, own)
         self._mail = mail
         return None
 
@@ -87,7 +99,7 @@ class SubmissionSession(RelayedSession):
             self._error(replies.TOO_MANY_RECIPIENTS)
         elif mail is None:
             self.say(replies.MAIL_FIRST)
-        elif len(self._recipients) >= self._config.max_recipients:
+        elif len(self._recipients) >= self._most_recipients:
             self._refused("rcpt", replies.TOO_MANY_RECIPIENTS, recipient=argument)
             self.say(replies.TOO_MANY_RECIPIENTS)
         else:

@@ -25,12 +25,13 @@ from postroad.adapters.sqlite_rows import (
     to_pair,
     to_recipient,
 )
+from postroad.adapters.sqlite_terms import TermsWriter
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Change, Delivery, Instant, Lane, Location, Message, Recipient
 from postroad.mail.outcome import Outcome
 from postroad.mail.queue_id import parse_id
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, Notice
+from postroad.ports import Finished, Notice, Terms
 
 # Queue id, numbers of the recipients told, what tells of them.
 Settlement = tuple[str, Collection[int], Sequence[Notice]]
@@ -77,6 +78,7 @@ class Changes:
         self._execute = connection.execute
         self._sql = load_queries()
         self._hops: dict[Hop, int] = {}
+        self._terms = TermsWriter(connection)
 
     def forget(self) -> None:
         """After a rollback: hops that were new in it have no row."""
@@ -87,6 +89,11 @@ class Changes:
     def add(self, notices: Sequence[Notice]) -> Sequence[None]:
         self._insert(notices)
         return [None] * len(notices)
+
+    def accept(self, accepted: Sequence[tuple[Notice, Terms]]) -> Sequence[None]:
+        self._insert([notice for notice, _ in accepted])
+        self._terms.write([(message.id, terms) for (message, _), terms in accepted])
+        return [None] * len(accepted)
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
         return [self._settle(parse_id(id), told, notices) for id, told, notices in settlements]

@@ -15,10 +15,12 @@ from postroad.adapters.sqlite_files import open_writable
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.adapters.sqlite_slate import Slate
 from postroad.adapters.sqlite_writer import SqliteWriter
+from postroad.mail.idempotency import Known
 from postroad.mail.message import Change, Delivery, Instant, Location, Message, Recipient
 from postroad.mail.outcome import Outcome
+from postroad.mail.quota import Charge
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, HopDue, Notice, QueueFilter, StorageBroken
+from postroad.ports import Finished, HopDue, Notice, QueueFilter, StorageBroken, Terms
 
 # Rows of each lane that one transaction puts off: a dead destination with a hundred
 # thousand recipients must not hold up everybody else's commit.
@@ -73,6 +75,9 @@ class SqliteQueue:
     async def add(self, message: Message, recipients: Sequence[Recipient]) -> None:
         await self._writer.submit(self._changes.add, (message, recipients))
 
+    async def accept(self, message: Message, recipients: Sequence[Recipient], terms: Terms) -> None:
+        await self._writer.submit(self._changes.accept, ((message, recipients), terms))
+
     async def claim(self, hop: Hop, now: Instant, limit: int, until: Instant) -> list[Delivery]:
         return await self._writer.submit(self._changes.claim, Claim(hop, now, limit, until))
 
@@ -119,6 +124,12 @@ class SqliteQueue:
 
     async def unsettled(self, limit: int) -> list[Finished]:
         return await self._writer.submit(self._changes.unsettled, limit)
+
+    async def known(self, account: str, name: str, now: Instant) -> Known | None:
+        return await self._reader.known(account, name, now)
+
+    async def charges(self, since: int) -> list[Charge]:
+        return await self._reader.charges(since)
 
     async def hops(self) -> list[HopDue]:
         return await self._reader.hops()

@@ -20,9 +20,11 @@ import aiosqlite
 from postroad.adapters.sqlite_files import BUSY_TIMEOUT, cure, load_queries
 from postroad.adapters.sqlite_rows import Row, to_message, to_pair, to_recipient
 from postroad.mail.address import AddressError, parse_address
+from postroad.mail.idempotency import Known
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Instant, Message, Recipient
-from postroad.mail.queue_id import QueueIdError, parse_id
+from postroad.mail.queue_id import QueueIdError, format_id, parse_id
+from postroad.mail.quota import Charge
 from postroad.mail.routing import Hop
 from postroad.ports import Finished, HopDue, QueueFilter, StorageBroken
 
@@ -107,6 +109,15 @@ class SqliteReader:
         """As `Queue.hops`."""
         rows = await self._all("hops")
         return [HopDue(Hop(route, name, tls != 0), due) for route, name, tls, due in rows]
+
+    async def known(self, account: str, name: str, now: Instant) -> Known | None:
+        """As `Queue.known`."""
+        rows = await self._all("known", (account, name, now))
+        return Known(format_id(rows[0][0]), rows[0][1]) if rows else None
+
+    async def charges(self, since: int) -> list[Charge]:
+        """As `Queue.charges`."""
+        return [Charge(*row) for row in await self._all("charges", (since,))]
 
     async def hop_states(self) -> list[HopState]:
         """What is open, hop by hop, the most first."""

@@ -23,6 +23,11 @@ from postroad.mail.routing import Route, TlsWish
 MAX_PEM = 1024 * 1024
 # sockaddr_un.sun_path holds 108 octets on Linux, the last of them NUL.
 MAX_SOCKET_PATH = 107
+# Wider is nobody's own network: 10.0.0.0/8 is the widest private one (RFC 1918), and no provider of
+# IPv6 has more than a /16; fc00::/7 is for private use (RFC 4193).
+WIDEST_V4, WIDEST_V6 = 8, 16
+UNIQUE_LOCAL = IPv6Network("fc00::/7")
+TRUSTS_EVERYONE = "trusts everyone, or nearly"
 
 
 def check(config: Config, report: Report, *, open_relay_wanted: bool) -> None:
@@ -158,25 +163,31 @@ def _login(config: Config, n: int, report: Report) -> None:
 
 def _open_relay(config: Config, report: Report) -> None:
     path: KeyPath = ("submission", "trusted_networks")
-    if not report.sound(path) or not _covers_everyone(config.submission.trusted_networks):
+    if not report.sound(path, ("listener",)):
         return
-    for n, listener in enumerate(config.listeners):
-        if not report.sound(("listener", n)) or listener.auth == "required" or _near(listener):
-            continue
+    for listener in open_relays(config):
         report.add(
             path,
-            f"trusts everyone, and listener {listener} asks for no login: an open relay, which spammers find "
-            f"within hours; submission.{OPEN_RELAY_KEY} = true if that is really wanted",
+            f"{TRUSTS_EVERYONE}, and listener {listener} asks for no login: an open relay, which "
+            f"spammers find within hours; submission.{OPEN_RELAY_KEY} = true if that is really wanted",
         )
         return
 
 
+def open_relays(config: Config) -> list[Listener]:
+    """The listeners that take mail from (nearly) anybody; in a configuration that loaded, on purpose."""
+    if not _covers_everyone(config.submission.trusted_networks):
+        return []
+    return [listener for listener in config.listeners if listener.auth != "required" and not _near(listener)]
+
+
 def _covers_everyone(networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether a network is so wide that nobody knows all who are in it."""
     v4 = [network for network in networks if isinstance(network, IPv4Network)]
     v6 = [network for network in networks if isinstance(network, IPv6Network)]
     # Two halves of the address space make a whole: hence collapsed first.
-    return any(net.prefixlen == 0 for net in collapse_addresses(v4)) or any(
-        net.prefixlen == 0 for net in collapse_addresses(v6)
+    return any(net.prefixlen < WIDEST_V4 for net in collapse_addresses(v4)) or any(
+        net.prefixlen < WIDEST_V6 and not net.subnet_of(UNIQUE_LOCAL) for net in collapse_addresses(v6)
     )
 
 

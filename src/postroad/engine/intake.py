@@ -25,7 +25,7 @@ from postroad.mail.message import Content, Envelope, Instant, Lane, Message, Rec
 from postroad.mail.outcome import Outcome
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Hop
-from postroad.ports import Clock, Events, NewId, Queue, Spool, StorageBroken, StorageFull
+from postroad.ports import Clock, Events, NewId, Queue, Spool, StorageBroken, StorageFull, Terms
 
 Renamed = tuple[tuple[str, tuple[str, ...]], ...]
 _UNCHANGED: Renamed = ()
@@ -72,11 +72,13 @@ class Intake:
         self._origin = origin
         self._mender.fitness = fitness
 
-    async def accept(self, submission: Submission, id: str | None = None) -> Reply:
+    async def accept(
+        self, submission: Submission, id: str | None = None, terms: Terms | None = None
+    ) -> Reply:
         """250 with the queue id once the message is durable, else why not.
 
         `id` is given by a door that must be able to ask later whether this very
-        submission was accepted (the maildrop after a crash).
+        submission was accepted (the maildrop after a crash). `terms` are written with it.
         """
         refusal = consider(submission.envelope, submission.content, self._limits)
         if refusal is not None:
@@ -86,7 +88,7 @@ class Intake:
             self._events.emit(StorageTrouble("accept", "the disk is below the low-water mark"))
             return FULL
         try:
-            return await self._accept(submission, id)
+            return await self._accept(submission, id, terms)
         except StorageFull as error:
             self._events.emit(StorageTrouble("accept", str(error)))
             return FULL
@@ -99,7 +101,7 @@ class Intake:
             self._events.emit(InternalError("intake", repr(error), traceback.format_exc()))
             return BROKEN
 
-    async def _accept(self, submission: Submission, id: str | None) -> Reply:
+    async def _accept(self, submission: Submission, id: str | None, terms: Terms | None) -> Reply:
         now = self._clock.now()
         id = id or self._new_id(now)
         envelope, content = submission.envelope, submission.content
@@ -149,7 +151,7 @@ class Intake:
                 now=now,
                 place=placed.place if held is None else _holding(held),
             )
-            await self._add(message, recipients)
+            await self._add(message, recipients, terms)
         except BaseException:
             placed.give_back()
             self._discard(submission, content)
@@ -209,9 +211,12 @@ class Intake:
         utf8 = envelope.smtputf8 or not all(to.address.is_ascii for to in expansion.recipients)
         return replace(envelope, recipients=expansion.recipients, smtputf8=utf8), expansion.renamed
 
-    async def _add(self, message: Message, recipients: tuple[Recipient, ...]) -> None:
+    async def _add(self, message: Message, recipients: tuple[Recipient, ...], terms: Terms | None) -> None:
         try:
-            await self._queue.add(message, recipients)
+            if terms is None:
+                await self._queue.add(message, recipients)
+            else:
+                await self._queue.accept(message, recipients, terms)
         except StorageFull:
             self._spool.release(message)
             raise

@@ -74,6 +74,23 @@ class AliasTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Replayed:
+    """A submission was made again: answered as the first time, with the id of then, and not queued."""
+
+    id: str
+    peer: Peer
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRelay:
+    """A listener takes mail from anybody, because the configuration says aloud that it shall."""
+
+    listener: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A submission, recipient or login was refused; `reply` is what the client was told."""
 
@@ -252,6 +269,8 @@ Event = (
     | Accepted
     | Expanded
     | AliasTrouble
+    | Replayed
+    | OpenRelay
     | Refused
     | Linted
     | Held
