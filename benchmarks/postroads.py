@@ -14,7 +14,7 @@ from pathlib import Path
 
 from children import Failed, end, free_port, spawn, tail
 from postroad.adapters import local_client
-from postroad.adapters.accounts import add_account
+from postroad.adapters.accounts_file import add_account
 from rivals import DOMAIN, LOGIN, SELECTOR, Wishes
 
 # What Postfix allows one destination by default (smtp_destination_concurrency_limit).

@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 import uvloop
 
 from postroad.adapters.smtpd import Doors
+from postroad.adapters.smtpd_auth import Logins
 from postroad.config.model import Listener, SubmissionConfig
 from postroad.mail.events import Event
 from postroad.mail.message import Instant, Location, Message, StagedBody, Submission
@@ -125,7 +126,7 @@ async def serve(pipe: Connection) -> tuple[int, float, float]:
         hostname="mail.example.com",
         tls=lambda: None,
         intake=world,
-        accounts=None,
+        logins=Logins(),
         events=world,
         clock=world,
         spool=world,

@@ -28,7 +28,7 @@ ALLOWED = {
     "adapters": {"mail", "ports", "config.model"},
     # Of the ports the values alone: what the reader of the index is asked with and answers.
     "cli": {"mail", "ports", "config", "adapters", "daemon", "demo"},
-    "demo": {"adapters.accounts"},
+    "demo": {"adapters.accounts_file"},
     "parts": {"mail", "ports", "engine", "config", "adapters"},
     "daemon": {"mail", "ports", "engine", "config", "adapters", "parts"},
     "__main__": {"cli"},
@@ -65,8 +65,8 @@ FAMILIES = {
 }
 # What two families share: mechanisms that know no library.
 SHARED = {"adapters.group_commit", "adapters.unix_socket"}
-# A tool of the language more than a library of the world: JSON.
-COMMON = {"msgspec"}
+# Tools of the language more than libraries of the world: JSON, and keys and certificates as values.
+COMMON = {"msgspec", "cryptography"}
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from pathlib import Path
 import uvloop
 
 from postroad import __version__
-from postroad.adapters.accounts import AccountsError
+from postroad.adapters.accounts_file import AccountsError
 from postroad.adapters.dkim import DkimKeyError
 from postroad.adapters.hooks import HookError
 from postroad.adapters.hub import EventHub
 from postroad.adapters.journal import Journal
 from postroad.adapters.segments import SpoolInUse
-from postroad.adapters.smtpd import TlsError
 from postroad.adapters.smtpd_listen import BindError
+from postroad.adapters.smtpd_tls import TlsError
 from postroad.adapters.systemd import Notifier, passed_sockets, watchdog_interval
 from postroad.config import ConfigError, load
 from postroad.config.alias_files import AliasFile
@@ -45,7 +45,7 @@ BAD_MATERIAL = (AccountsError, DkimKeyError, HookError, TlsError)
 # the end both submitters and deliveries in mid-message have some seconds each.
 RECOVERY = 300.0
 DRAIN = 45.0
-NEEDS_RESTART = ("hostname", "state_directory", "listeners", "submission", "queue", "dns", "log")
+NEEDS_RESTART = ("hostname", "state_directory", "listeners", "submission", "login", "queue", "dns", "log")
 
 
 def main(config: Config) -> int:
@@ -220,6 +220,7 @@ class Daemon:
         """Nothing here waits or fails: the new values are in force together."""
         engine, entrances, running = self._parts.engine, self._parts.entrances, self._parts.material
         running.tls = loaded.tls
+        running.certificates = loaded.certificates
         engine.packer.reload(loaded.signer, config.routes, config.retry)
         engine.destinations.reload(loaded.ground, config.routes)
         engine.scheduler.reload(config.retry)

@@ -15,6 +15,7 @@ from postroad.mail.events import (
     Event,
     InternalError,
     LoginFailed,
+    LoginUnavailable,
     Notified,
     Refused,
     Removed,
@@ -238,6 +239,9 @@ def test_pflogsumm_knows_the_notifications_that_it_counts_as_delivered(tmp_path:
     [
         ("auth", LoginFailed(PEER, "LOGIN", "root"), 1),
         ("auth", LoginFailed(PEER, "PLAIN", "root"), 1),
+        ("auth", LoginFailed(PEER, "SCRAM-SHA-256", "root"), 1),
+        ("auth", LoginFailed(PEER, "XOAUTH2", "", "refused"), 1),
+        ("auth", LoginUnavailable(PEER, "PLAIN", "nobody answers"), 0),
         ("auth", tried(), 0),
         ("normal", Refused(PEER, "RCPT", "", "x@example.net", "554 5.7.1 Relay access denied"), 1),
         ("errors", SessionEnded(PEER, "limit", 0), 1),

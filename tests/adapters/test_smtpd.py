@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from postroad.adapters.smtpd import Doors, TlsError, server_context
+from postroad.adapters.smtpd import Doors
+from postroad.adapters.smtpd_auth import Logins
 from postroad.adapters.smtpd_listen import BindError
+from postroad.adapters.smtpd_tls import TlsError, server_context
 from postroad.config.model import Listener, SubmissionConfig, TlsConfig
 from postroad.engine.rights import Rights
 from postroad.mail.account import AccountPolicies
@@ -40,7 +42,7 @@ def doors(*listeners: Listener) -> Doors:
         hostname="mail.example.com",
         tls=server_tls,
         intake=FakeIntake(),
-        accounts=FakeAccounts(),
+        logins=Logins(FakeAccounts()),
         events=EventList(),
         clock=StillClock(),
         spool=MemorySpool(),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from postroad import __version__
-from postroad.adapters.accounts import read_accounts
+from postroad.adapters.accounts_file import read_accounts
 from postroad.cli.main import DEFAULT_CONFIG, main
 from tests.support.queued import state_directory
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from postroad.adapters.accounts import add_account
+from postroad.adapters.accounts_file import add_account
 from postroad.demo.house import self_signed
 from postroad.demo.letters import Door
 from postroad.demo.process import DaemonFailed, DaemonProcess, Line, free_port

@@ -14,12 +14,14 @@ from typing import TypeVar
 import trustme
 
 from postroad.adapters.smtpd import Doors
+from postroad.adapters.smtpd_auth import Logins
 from postroad.config.model import Listener, SubmissionConfig
 from postroad.engine.rights import Rights
 from postroad.mail.account import AccountPolicies
 from postroad.mail.events import Event
 from postroad.mail.message import Instant, StagedBody, Submission
 from postroad.mail.reply import Reply
+from postroad.mail.scram import Verifier, imitation
 from tests.support.memory_spool import MemorySpool
 
 _Event = TypeVar("_Event")
@@ -72,11 +74,19 @@ class FakeAccounts:
 
     secrets: dict[str, bytes] = field(default_factory=lambda: {"alice": b"wonderland"})
     broken: bool = False
+    verifiers: dict[str, Verifier] = field(default_factory=dict)
 
     async def verify(self, login: str, secret: bytes) -> str | None:
         if self.broken:
             raise RuntimeError("the accounts of the test are broken")
         return login if self.secrets.get(login) == secret else None
+
+    @property
+    def offers_scram(self) -> bool:
+        return bool(self.verifiers)
+
+    def scram(self, login: str) -> Verifier:
+        return self.verifiers.get(login) or imitation(b"lasting", login, next(iter(self.verifiers.values())))
 
 
 @cache
@@ -129,6 +139,7 @@ async def house(
     intake: FakeIntake | None = None,
     accounts: FakeAccounts | None = None,
     no_accounts: bool = False,
+    logins: Logins | None = None,
     context: Callable[[], ssl.SSLContext | None] = server_tls,
     config: SubmissionConfig | None = None,
     policies: AccountPolicies | None = None,
@@ -146,7 +157,7 @@ async def house(
         hostname="mail.example.com",
         tls=context,
         intake=intake,
-        accounts=known,
+        logins=logins or Logins(known),
         events=events,
         clock=StillClock(),
         spool=spool,

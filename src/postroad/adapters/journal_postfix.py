@@ -29,6 +29,7 @@ from postroad.mail.events import (
     Event,
     InternalError,
     LoginFailed,
+    LoginUnavailable,
     Notified,
     Refused,
     Removed,
@@ -160,13 +161,27 @@ def _about(address: str, reply: str) -> str:
     return f"{code} {status} {_angle(address)}: {text}"
 
 
+# What fail2ban's filter for Postfix (postfix[mode=auth]) knows; others it would overlook.
+_KNOWN_METHODS = frozenset({"LOGIN", "PLAIN", "CRAM-MD5", "DIGEST-MD5"})
+
+
 def _login_failed(event: LoginFailed) -> Iterator[Said]:
     who, method = _client(event.peer), clean(event.method).upper()
+    known = method if method in _KNOWN_METHODS else "LOGIN"
+    facts = "" if known == method else f"sasl_method={method}, "
+    why = "authentication failure" if event.reason == "wrong" else "too many failures before"
     yield (
         "smtpd",
-        f"warning: {who}: SASL {method} authentication failed: "
-        f"authentication failure, sasl_username={clean(event.login)}",
+        f"warning: {who}: SASL {known} authentication failed: {why}, "
+        f"{facts}sasl_username={clean(event.login)}",
     )
+
+
+def _login_unavailable(event: LoginUnavailable) -> Iterator[Said]:
+    who, method = _client(event.peer), clean(event.method).upper()
+    # These first words keep fail2ban from banning for it.
+    lost = "Connection lost to authentication server"
+    yield "smtpd", f"warning: {who}: SASL {method} authentication failed: {lost}, {clean(event.text)}"
 
 
 def _session_ended(event: SessionEnded) -> Iterator[Said]:
@@ -206,6 +221,7 @@ _WORDS: dict[type, Callable[[Any], Iterator[Said]]] = {
     Accepted: _accepted,
     Refused: _refused,
     LoginFailed: _login_failed,
+    LoginUnavailable: _login_unavailable,
     SessionEnded: _session_ended,
     Notified: _notified,
     Removed: _removed,

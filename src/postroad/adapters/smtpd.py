@@ -19,20 +19,18 @@ from pathlib import Path
 from typing import Final
 
 from postroad.adapters.smtpd_accept import AcceptingServer
+from postroad.adapters.smtpd_auth import Logins
 from postroad.adapters.smtpd_bdat import ChunkSession
-from postroad.adapters.smtpd_context import Registry, Surroundings
+from postroad.adapters.smtpd_context import Registry, Surroundings, among
+from postroad.adapters.smtpd_guard import LoginGuard
 from postroad.adapters.smtpd_listen import BACKLOG, Passed, bind, bound_address
 from postroad.adapters.smtpd_lmtp import LmtpSession
-from postroad.config.model import Listener, SubmissionConfig, TlsConfig
-from postroad.ports import Accounts, Clock, Events, Intake, NewId, Rights, Spool
+from postroad.config.model import Listener, SubmissionConfig
+from postroad.ports import Clock, Events, Intake, NewId, Rights, Spool
 
 Server = asyncio.Server | AcceptingServer
 
 DRAIN_SECONDS: Final = 4.0
-
-
-class TlsError(ValueError):
-    """Certificate or key cannot be used; the text names the file and the cause."""
 
 
 class Doors:
@@ -50,7 +48,7 @@ class Doors:
         hostname: str,
         tls: Callable[[], ssl.SSLContext | None],
         intake: Intake,
-        accounts: Accounts | None,
+        logins: Logins,
         events: Events,
         clock: Clock,
         spool: Spool,
@@ -60,8 +58,20 @@ class Doors:
         login_delay: float = 1.0,
     ) -> None:
         self._listeners = tuple(listeners)
+        guard = LoginGuard(logins.limits, lambda address: among(address, submission.trusted_networks))
         self._surroundings = Surroundings(
-            hostname, submission, tls, intake, accounts, events, clock, spool, new_id, rights, login_delay
+            hostname,
+            submission,
+            tls,
+            intake,
+            logins,
+            guard,
+            events,
+            clock,
+            spool,
+            new_id,
+            rights,
+            login_delay,
         )
         self._registry = Registry(submission)
         self._servers: list[Server] = []
@@ -119,19 +129,3 @@ class Doors:
                 self._servers.append(gate)
             else:
                 self._servers.append(await loop.create_server(session, sock=sock, backlog=BACKLOG))
-
-
-def server_context(config: TlsConfig) -> ssl.SSLContext | None:
-    """A server's TLS of version 1.2 or later; None without a certificate. Raises TlsError."""
-    if config.certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    try:
-        # Without a password OpenSSL would ask for one on the terminal.
-        context.load_cert_chain(config.certificate, config.key, password="")
-    except (OSError, ValueError) as error:
-        names = " and ".join(str(path) for path in (config.certificate, config.key) if path)
-        raise TlsError(f"{names}: {error}") from error
-    return context

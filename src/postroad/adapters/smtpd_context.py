@@ -11,10 +11,12 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
 from postroad.adapters import smtpd_replies as replies
+from postroad.adapters.smtpd_auth import Logins
+from postroad.adapters.smtpd_guard import LoginGuard
 from postroad.config.model import SubmissionConfig
 from postroad.mail.reply import Reply
 from postroad.mail.source import holder, plain_address
-from postroad.ports import Accounts, Clock, Events, Intake, NewId, Rights, Spool
+from postroad.ports import Clock, Events, Intake, NewId, Rights, Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Surroundings:
     submission: SubmissionConfig
     tls: Callable[[], ssl.SSLContext | None]
     intake: Intake
-    accounts: Accounts | None
+    logins: Logins
+    guard: LoginGuard
     events: Events
     clock: Clock
     spool: Spool

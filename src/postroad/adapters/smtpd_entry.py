@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Awaitable, Mapping
+from typing import Final, TypeVar
 
 from postroad.adapters import smtpd_replies as replies
-from postroad.adapters.smtpd_auth import MECHANISMS, Credentials, ExchangeFailed
+from postroad.adapters.smtpd_auth import (
+    Channel,
+    ExchangeFailed,
+    LoginRefused,
+    LoginWrong,
+    Mechanism,
+    Talk,
+    mechanisms,
+)
 from postroad.adapters.smtpd_session import Session
 from postroad.adapters.smtpd_stream import BadLine, SessionOver
+from postroad.adapters.smtpd_tls import channel
 from postroad.mail.esmtp import MAIL_PARAMETERS
-from postroad.mail.events import LoggedIn, LoginFailed
+from postroad.mail.events import LoggedIn, LoginFailed, LoginUnavailable
 from postroad.mail.handling import HOLD_PARAMETERS, PRIORITY, REQUIRETLS, HandlingLimits
 from postroad.mail.reply import Reply
+from postroad.mail.sasl import SaslError
 from postroad.mail.timestamps import rfc3339
+from postroad.ports import LoginsUnavailable
+
+_T = TypeVar("_T")
 
 LOGIN_DELAY_LONGEST: Final = 5.0
 
@@ -28,6 +42,7 @@ class EntrySession(Session):
     _failed_logins = 0
     # What MAIL may carry: the parameters of what EHLO offered last.
     _parameters = MAIL_PARAMETERS
+    _channel: Channel | None = None
 
     def smtp_HELO(self, argument: str) -> None:
         if self._hello(argument, extended=False):
@@ -60,7 +75,9 @@ class EntrySession(Session):
         if self._starttls_offered():
             words.append("STARTTLS")
         if self.tls is not None and self._logins_offered():
-            words.append("AUTH " + " ".join(MECHANISMS))
+            offered = self._mechanisms()
+            if offered:
+                words.append("AUTH " + " ".join(offered))
         return [*words, "HELP"]
 
     def _limits(self) -> HandlingLimits:
@@ -76,7 +93,13 @@ class EntrySession(Session):
         return self._listener.tls == "starttls" and self.tls is None and self._world.tls() is not None
 
     def _logins_offered(self) -> bool:
-        return self._listener.auth != "off" and self._world.accounts is not None
+        return self._listener.auth != "off" and bool(self._world.logins)
+
+    def _mechanisms(self) -> Mapping[str, Mechanism]:
+        logins = self._world.logins
+        if self._channel is None:
+            self._channel = channel(self.transport, logins)
+        return mechanisms(logins, self._channel)
 
     async def smtp_STARTTLS(self, argument: str) -> None:
         if self.tls is not None:
@@ -98,6 +121,7 @@ class EntrySession(Session):
             raise SessionOver("error")
         await self.start_tls(context)
         self._reset()
+        self._channel = None
         self._helo, self._extended = "", False
 
     async def smtp_AUTH(self, argument: str) -> None:
@@ -106,23 +130,18 @@ class EntrySession(Session):
             self._error(objection)
             return
         words = argument.split(" ")
-        exchange = MECHANISMS.get(words[0].upper())
         if not argument or len(words) > 2:
             self._error(replies.LOGIN_SYNTAX)
             return
-        if exchange is None:
+        method = words[0].upper()
+        mechanism = self._mechanisms().get(method)
+        if mechanism is None:
             self._error(replies.MECHANISM_UNKNOWN)
             return
         initial = words[1].encode() if len(words) == 2 else None
-        try:
-            credentials = await exchange(initial, self._ask)
-        except (ExchangeFailed, BadLine) as failed:
-            if failed.reply is replies.LOGIN_INVALID:
-                await self._login_failed(words[0].upper(), "")
-            else:
-                self._error(failed.reply)
-            return
-        await self._check(words[0].upper(), credentials)
+        channel = self._channel or Channel()
+        talk = Talk(initial, self._ask, self._knows, self._at_work, channel, self._address, self._port)
+        await self._converse(method, mechanism(talk))
 
     def _objection_to_login(self) -> Reply | None:
         if not self._extended:
@@ -135,36 +154,63 @@ class EntrySession(Session):
             return replies.LOGIN_TWICE
         return replies.LOGIN_IN_TRANSACTION if self._mail is not None else None
 
-    async def _ask(self, challenge: str) -> bytes:
-        self.say(Reply(334, (challenge,)))
-        return await self.read_line()
-
-    async def _check(self, method: str, credentials: Credentials) -> None:
-        accounts = self._world.accounts
-        assert accounts is not None
-        self.deadline.clear()
-        self._busy = True
+    async def _converse(self, method: str, exchange: Awaitable[str]) -> None:
         try:
-            account = await accounts.verify(credentials.login, credentials.secret)
+            account = await exchange
+        except ExchangeFailed as failed:
+            self._error(failed.reply)
+        except BadLine as bad:
+            # RFC 4954 6 has a code of its own for a line that is too long here.
+            long = bad.reply is replies.LINE_TOO_LONG
+            self._error(replies.EXCHANGE_TOO_LONG if long else bad.reply)
+        except LoginWrong as wrong:
+            await self._login_failed(method, wrong)
+        except SaslError:
+            await self._login_failed(method, LoginWrong())
+        except LoginsUnavailable as unavailable:
+            self._world.events.emit(LoginUnavailable(self._peer(), method, str(unavailable)))
+            self._error(replies.LOGIN_UNAVAILABLE)
+        except SessionOver:
+            raise
         except Exception as error:
             self._report(error)
             self._error(replies.LOGIN_UNAVAILABLE)
-            return
+        else:
+            self._login, self._method = account, method
+            self._world.guard.succeeded(self._address, account, self.loop.time())
+            self._world.events.emit(LoggedIn(self._peer(), method, account))
+            self.say(replies.LOGGED_IN)
+
+    async def _ask(self, challenge: str) -> bytes:
+        self.say(Reply(334, (challenge,)))
+        self.deadline.set(self._config.idle_timeout)
+        return await self.read_line()
+
+    def _knows(self, login: str) -> None:
+        if self._world.guard.refuses(self._address, login, self.loop.time()):
+            raise LoginRefused(login)
+
+    async def _at_work(self, work: Awaitable[_T]) -> _T:
+        """What is no fault of the client's does not count against its time, and is not broken off."""
+        self.deadline.clear()
+        self._busy = True
+        try:
+            return await work
         finally:
             self._busy = False
-        if account is None:
-            await self._login_failed(method, credentials.login)
-            return
-        self._login, self._method = account, method
-        self._world.events.emit(LoggedIn(self._peer(), method, account))
-        self.say(replies.LOGGED_IN)
 
-    async def _login_failed(self, method: str, login: str) -> None:
+    async def _login_failed(self, method: str, wrong: LoginWrong) -> None:
+        """Every failure looks the same, and the more there were, the longer it takes to say so."""
         self._failed_logins += 1
         self.deadline.clear()
-        self._world.events.emit(LoginFailed(self._peer(), method, login))
-        await asyncio.sleep(min(self._failed_logins * self._world.login_delay, LOGIN_DELAY_LONGEST))
-        self._error(replies.LOGIN_INVALID)
+        refused = isinstance(wrong, LoginRefused)
+        count = self._failed_logins
+        if not refused:
+            count = max(count, self._world.guard.failed(self._address, wrong.login, self.loop.time()))
+        reason = "refused" if refused else "wrong"
+        self._world.events.emit(LoginFailed(self._peer(), method, wrong.login, reason))
+        await asyncio.sleep(min(count * self._world.login_delay, LOGIN_DELAY_LONGEST))
+        self._error(replies.TOO_MANY_GUESSES if refused else replies.LOGIN_INVALID)
         if self._failed_logins >= self._config.max_auth_failures:
             raise SessionOver("limit", replies.TOO_MANY_LOGINS)
 

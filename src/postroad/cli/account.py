@@ -1,10 +1,13 @@
-"""`postroad account add NAME`: one more who may submit."""
+"""`postroad account`: who may submit."""
 
 from __future__ import annotations
 
+import argparse
 import getpass
+import json
 import os
 import sys
+from pathlib import Path
 
 from postroad.cli.text import CommandFailed, say
 from postroad.config import accounts_file
@@ -12,28 +15,60 @@ from postroad.config import accounts_file
 MAX_PASSWORD = 4096
 
 
-def add(config: str, name: str, *, from_stdin: bool, replace: bool) -> int:
+def run(config: str, args: argparse.Namespace) -> int:
+    """`account add`, `passwd`, `remove`, `list`. Raises CommandFailed."""
     path = accounts_file(config)
-    password = _from_stdin() if from_stdin else _from_terminal(name)
-    # argon2 is loaded only now: a mistyped command should fail at once.
-    from postroad.adapters.accounts import add_account
-
     try:
-        add_account(path, name, password, replace=replace)
+        if args.action == "list":
+            return _list(path, as_json=args.json)
+        return _change(path, args)
     except ValueError as wrong:
         hint = "; --replace changes its password" if "exists" in str(wrong) else ""
         raise CommandFailed(f"{wrong}{hint}", os.EX_DATAERR) from None
     except PermissionError:
+        what = "read" if args.action == "list" else "written"
         raise CommandFailed(
-            f"{path}: may not be written by this user; be root or its owner", os.EX_NOPERM
+            f"{path}: may not be {what} by this user; be root or its owner", os.EX_NOPERM
         ) from None
+    except FileNotFoundError as error:
+        raise CommandFailed(f"{path}: {error.strerror}", os.EX_NOINPUT) from None
     except OSError as error:
         raise CommandFailed(f"{path}: {error.strerror}", os.EX_CANTCREAT) from None
-    say(
-        f"{path}: account {name} {'set' if replace else 'added'}; "
-        "a running daemon takes it with a reload (SIGHUP)"
-    )
+
+
+def _change(path: Path, args: argparse.Namespace) -> int:
+    password = "" if args.action == "remove" else _password(args)
+    # argon2 is loaded only now: a mistyped command should fail at once.
+    from postroad.adapters.accounts_file import add_account, change_password, remove_account
+
+    if args.action == "remove":
+        remove_account(path, args.name)
+        done = "removed"
+    elif args.action == "passwd":
+        change_password(path, args.name, password, args.scheme)
+        done = "has a new password"
+    else:
+        add_account(path, args.name, password, replace=args.replace, scheme=args.scheme)
+        done = "set" if args.replace else "added"
+    say(f"{path}: account {args.name} {done}; a running daemon takes it with a reload (SIGHUP)")
     return os.EX_OK
+
+
+def _list(path: Path, *, as_json: bool) -> int:
+    from postroad.adapters.accounts_file import read_accounts
+
+    found = read_accounts(path)
+    width = max(map(len, found), default=0)
+    for name, stored in sorted(found.items()):
+        if as_json:
+            print(json.dumps({"account": name, "scheme": stored.scheme}))
+        else:
+            say(f"{name:{width}}  {stored.scheme}")
+    return os.EX_OK
+
+
+def _password(args: argparse.Namespace) -> str:
+    return _from_stdin() if args.password_stdin else _from_terminal(args.name)
 
 
 def _from_stdin() -> str:

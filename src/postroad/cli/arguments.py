@@ -15,6 +15,10 @@ CHANGES = {
 }
 
 
+# Of `adapters.accounts_schemes`, which is slow to load.
+SCHEMES = ("ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "PBKDF2", "SCRAM-SHA-256")
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with the exit code of sysexits.h."""
 
@@ -56,6 +60,27 @@ def _account(verbs: argparse._SubParsersAction[Parser]) -> None:
     add.add_argument("name", metavar="NAME")
     add.add_argument("--password-stdin", action="store_true", help="the first line of stdin is the password")
     add.add_argument("--replace", action="store_true", help="change the password of an existing account")
+    _scheme(add)
+    passwd = actions.add_parser("passwd", help="change the password of an account")
+    passwd.add_argument("name", metavar="NAME")
+    passwd.add_argument(
+        "--password-stdin", action="store_true", help="the first line of stdin is the password"
+    )
+    _scheme(passwd)
+    remove = actions.add_parser("remove", help="remove an account from the accounts file")
+    remove.add_argument("name", metavar="NAME")
+    listing = actions.add_parser("list", help="the accounts and how their passwords are kept")
+    listing.add_argument("--json", action="store_true", help="one object an account, one a line")
+
+
+def _scheme(target: Parser) -> None:
+    target.add_argument(
+        "--scheme",
+        choices=SCHEMES,
+        default=SCHEMES[0],
+        type=str.upper,
+        help="how it is kept; SCRAM-SHA-256 lets clients log in without saying it; default: %(default)s",
+    )
 
 
 def _queue(verbs: argparse._SubParsersAction[Parser]) -> None:

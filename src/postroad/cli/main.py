@@ -58,7 +58,7 @@ def _run(args: Namespace) -> int:
         case "account":
             from postroad.cli import account
 
-            return account.add(config, args.name, from_stdin=args.password_stdin, replace=args.replace)
+            return account.run(config, args)
         case "queue":
             return _queue(config, args)
         case "spool":

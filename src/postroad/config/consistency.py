@@ -35,6 +35,7 @@ def check(config: Config, report: Report, *, open_relay_wanted: bool) -> None:
     _state_directory(config, report)
     _certificate(config, report)
     _listeners(config, report)
+    _client_certificates(config, report)
     if not open_relay_wanted:
         _open_relay(config, report)
     _limits(config, report)
@@ -157,8 +158,29 @@ def _login(config: Config, n: int, report: Report) -> None:
     path: KeyPath = ("listener", n, "auth")
     if listener.tls == "off":
         report.add(path, f'"{listener.auth}" with tls = "off" would take passwords in the clear')
-    if config.submission.accounts is None and report.sound(("submission", "accounts")):
+    if not report.sound(("submission", "accounts"), ("tls", "client_ca")):
+        return
+    if config.submission.accounts is None and config.tls.client_ca is None:
         report.add(path, f'"{listener.auth}" needs submission.accounts')
+
+
+def _client_certificates(config: Config, report: Report) -> None:
+    login, authorities = config.login, config.tls.client_ca
+    paths: tuple[KeyPath, ...] = (("login", "certificate_account"), ("tls", "client_ca"))
+    if not report.sound(*paths, ("client_certificate",), ("submission", "accounts")):
+        return
+    by_name = login.certificate_account != "fingerprint"
+    if authorities is None:
+        if by_name:
+            report.add(paths[0], "needs tls.client_ca, whose word for it counts")
+        elif login.certificates:
+            report.add(("client_certificate",), "needs tls.client_ca, which may hold the certificate itself")
+    elif by_name and config.submission.accounts is None:
+        report.add(paths[0], f'"{login.certificate_account}" needs submission.accounts to name who may')
+    elif not by_name and not login.certificates:
+        report.add(paths[1], "lets nobody in without a [[client_certificate]]")
+    elif b"-----BEGIN CERTIFICATE-----" not in _pem(authorities):
+        report.add(paths[1], f"{authorities}: has no certificate in PEM")
 
 
 def _open_relay(config: Config, report: Report) -> None:

@@ -70,6 +70,13 @@ ACCOUNT: Readers = {
     "lint": choice("off", "warn", "reject"),
 }
 
+_LOGIN: Readers = {
+    "certificate_account": choice("fingerprint", "email", "common_name"),
+    "max_failures_per_address": _COUNT,
+    "max_failures_per_account": _COUNT,
+    "failure_memory": duration,
+    "failure_delay": duration,
+}
 _DNS: Readers = {
     "nameservers": listed(values.nameserver, empty=True),
     "timeout": duration,
@@ -122,7 +129,8 @@ def keys(base: Path) -> Keys:
             "submission": _submission(base),
             "content": _CONTENT,
             "queue": {"low_water": size},
-            "tls": {"certificate": files.file_in(base), "key": files.file_in(base)},
+            "tls": dict.fromkeys(("certificate", "key", "client_ca"), files.file_in(base)),
+            "login": _LOGIN,
             "dns": _DNS,
             "delivery": {
                 "port": _PORT,
@@ -151,6 +159,10 @@ def keys(base: Path) -> Keys:
                 **LIMITS,
             },
             "policy": _policy(base),
+            "client_certificate": {
+                "fingerprint": values.fingerprint,
+                "account": values.login,
+            },
             "dkim": {
                 "domain": values.domain,
                 "selector": values.selector,

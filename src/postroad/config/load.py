@@ -209,6 +209,7 @@ def _config(path: Path, tables: Tables, report: Report) -> model.Config:
         submission=model.SubmissionConfig(**submission),
         content=model.ContentConfig(**single["content"]),
         tls=model.TlsConfig(**single["tls"]),
+        login=_login(single["login"], tables.repeated["client_certificate"], report),
         queue=model.QueueConfig(**single["queue"]),
         dns=model.DnsConfig(**single["dns"]),
         delivery=delivery,
@@ -246,6 +247,25 @@ def _listener(entry: Mapping[str, Any], n: int, report: Report) -> model.Listene
     return model.Listener(**place, **usual | {key: entry[key] for key in entry if key != "address"})
 
 
+def _login(
+    entry: Mapping[str, Any], certificates: Sequence[Mapping[str, Any]], report: Report
+) -> model.LoginConfig:
+    found: dict[str, str] = {}
+    for n, certificate in enumerate(certificates):
+        _all_of(("fingerprint", "account"), certificate, ("client_certificate", n), report)
+        printed = certificate.get("fingerprint", "")
+        if printed in found:
+            report.add(("client_certificate", n, "fingerprint"), "is there twice")
+        found[printed] = certificate.get("account", "")
+    return model.LoginConfig(**entry, certificates=found)
+
+
+def _all_of(keys: Sequence[str], entry: Mapping[str, Any], path: KeyPath, report: Report) -> None:
+    for key in keys:
+        if key not in entry and report.sound((*path, key)):
+            report.add((*path, key), "missing")
+
+
 def _limits(entry: Mapping[str, Any], base: Limits) -> Limits:
     current = {name: getattr(base, name) for name in LIMIT_FIELDS.values()}
     return Limits(**current | {LIMIT_FIELDS[key]: entry[key] for key in LIMIT_FIELDS if key in entry})
@@ -275,9 +295,7 @@ def _accounts(defaults: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any
 
 def _dkim(entries: Sequence[Mapping[str, Any]], report: Report) -> tuple[model.DkimKey, ...]:
     for n, entry in enumerate(entries):
-        for key in ("domain", "selector", "key"):
-            if key not in entry and report.sound(("dkim", n, key)):
-                report.add(("dkim", n, key), "missing")
+        _all_of(("domain", "selector", "key"), entry, ("dkim", n), report)
     return tuple(
         model.DkimKey(entry.get("domain", ""), entry.get("selector", ""), entry.get("key", Path()))
         for entry in entries

@@ -6,6 +6,7 @@ holds the two together. Times are seconds, sizes octets.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -106,10 +107,26 @@ class QueueConfig:
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """Server certificate chain and key, PEM."""
+    """Server certificate chain and key, PEM; `client_ca`: who signs certificates of clients, PEM."""
 
     certificate: Path | None = None
     key: Path | None = None
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoginConfig:
+    """How clients prove who they are, beside a password of an account, and how often they may fail.
+
+    `certificate_account`: fingerprint | email | common_name, and `certificates` the first of them.
+    """
+
+    certificate_account: str = "fingerprint"
+    certificates: Mapping[str, str] = field(default_factory=dict)
+    max_failures_per_address: int = 50
+    max_failures_per_account: int = 20
+    failure_memory: float = 3600.0
+    failure_delay: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +206,7 @@ class Config:
     queue: QueueConfig = field(default_factory=QueueConfig)
     content: ContentConfig = field(default_factory=ContentConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
+    login: LoginConfig = field(default_factory=LoginConfig)
     dns: DnsConfig = field(default_factory=DnsConfig)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
     routes: tuple[Route, ...] = ()
@@ -210,6 +228,10 @@ class Config:
     @property
     def spool_path(self) -> Path:
         return self.state_directory / "spool"
+
+    @property
+    def login_key_path(self) -> Path:
+        return self.state_directory / "login.key"
 
     @property
     def maildrop_path(self) -> Path:

@@ -18,6 +18,7 @@ from postroad.mail.account import Rate
 from postroad.mail.address import Address, AddressError, parse_address
 from postroad.mail.message import Lane
 from postroad.mail.printable import printable
+from postroad.mail.sasl import SaslError, login_name
 
 Reader = Callable[[object], Any]
 
@@ -302,6 +303,22 @@ def rate(value: object) -> Rate:
 
 def lane(value: object) -> Lane:
     return Lane[choice(*(each.name.lower() for each in Lane))(value).upper()]
+
+
+def fingerprint(value: object) -> str:
+    """SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` prints it; answered in lower case."""
+    word = text(value).replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", word):
+        raise BadValue(f'expected 32 octets such as "AB:CD:...", got {shown(value)}')
+    return word
+
+
+def login(value: object) -> str:
+    """The name of an account that logs in."""
+    try:
+        return login_name(text(value).encode())
+    except SaslError:
+        raise BadValue(f"expected the name of an account, got {shown(value)}") from None
 
 
 def selector(value: object) -> str:

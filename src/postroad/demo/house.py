@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from postroad.adapters.accounts import add_account
+from postroad.adapters.accounts_file import add_account
 from postroad.demo.letters import HARBOUR, Door
 from postroad.demo.world import Site
 

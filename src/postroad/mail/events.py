@@ -133,9 +133,21 @@ class PolicyFailed:
 
 @dataclass(frozen=True, slots=True)
 class LoginFailed:
+    """`reason`: wrong, or refused: too many were wrong before, so it was not looked at."""
+
     peer: Peer
     method: str
     login: str
+    reason: str = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginUnavailable:
+    """Whether a login is right could not be found out; why, for the operator."""
+
+    peer: Peer
+    method: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +288,7 @@ Event = (
     | Held
     | PolicyFailed
     | LoginFailed
+    | LoginUnavailable
     | LoggedIn
     | SessionEnded
     | Tried
