@@ -26,6 +26,8 @@ import uvloop
 from postroad.adapters.smtpd import Doors
 from postroad.adapters.smtpd_auth import Logins
 from postroad.config.model import Listener, SubmissionConfig
+from postroad.engine.rights import Rights
+from postroad.mail.account import AccountPolicies
 from postroad.mail.events import Event
 from postroad.mail.message import Instant, Location, Message, StagedBody, Submission
 from postroad.mail.mime import Octets
@@ -131,6 +133,7 @@ async def serve(pipe: Connection) -> tuple[int, float, float]:
         clock=world,
         spool=world,
         new_id=lambda now: "0" * 12,
+        rights=Rights(AccountPolicies(), "example.com", world),
     )
     await doors.start()
     pipe.send(int(doors.addresses[0].rpartition(":")[2]))

@@ -23,9 +23,10 @@ LONGEST_FUNCTION = 60
 ALLOWED = {
     "mail": set[str](),
     "ports": {"mail"},
+    "ports_login": {"mail"},
     "engine": {"mail", "ports"},
     "config": {"mail"},
-    "adapters": {"mail", "ports", "config.model"},
+    "adapters": {"mail", "ports", "ports_login", "config.model"},
     # Of the ports the values alone: what the reader of the index is asked with and answers.
     "cli": {"mail", "ports", "config", "adapters", "daemon", "demo"},
     "demo": {"adapters.accounts_file"},
@@ -39,6 +40,7 @@ IMPURE = {"asyncio", "socket", "ssl", "sqlite3", "os", "time", "random", "secret
 LIBRARIES = {
     "mail": {"idna"},
     "ports": set[str](),
+    "ports_login": set[str](),
     "engine": set[str](),
     "config": {"msgspec", "idna"},
     "demo": {"aiosmtpd", "cryptography", "dkim"},

@@ -7,13 +7,12 @@ the values and errors named here; nothing of a library passes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from postroad.mail.address import Address
-from postroad.mail.dovecot_auth import Answer as SaslAnswer
 from postroad.mail.events import Event
 from postroad.mail.idempotency import Kept, Known
 from postroad.mail.message import (
@@ -36,7 +35,6 @@ from postroad.mail.policy import Verdict, View
 from postroad.mail.quota import Charge
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Hop, Route
-from postroad.mail.scram import Verifier as ScramVerifier
 from postroad.mail.tls import Requirement
 from postroad.mail.transaction import Capabilities as Capabilities
 from postroad.mail.transaction import Transaction as Transaction
@@ -483,56 +481,6 @@ class Policy(Protocol):
         """What is to become of a submission; None: it passes as it is.
 
         May raise anything and take any time: the caller has a limit and an answer for both.
-        """
-        ...
-
-
-class LoginsUnavailable(Exception):
-    """Who knows the accounts cannot be asked now; the text is printable and says why."""
-
-
-class Accounts(Protocol):
-    async def verify(self, login: str, secret: bytes) -> str | None:
-        """The account's name, or None; unknown and wrong take the same time."""
-        ...
-
-    @property
-    def offers_scram(self) -> bool:
-        """Whether an account can log in by SCRAM-SHA-256."""
-        ...
-
-    def scram(self, login: str) -> ScramVerifier:
-        """While `offers_scram`, of any name; of one that cannot log in so, it is never right."""
-        ...
-
-
-class Tokens(Protocol):
-    """Bearer tokens (RFC 6750). `scope` and `configuration`: what a refused client is told, if not ""."""
-
-    @property
-    def scope(self) -> str: ...
-
-    @property
-    def configuration(self) -> str: ...
-
-    async def check(self, token: str) -> str | None:
-        """The account of a token that is good now, or None. Raises LoginsUnavailable."""
-        ...
-
-
-SaslStep = Callable[[str | None], Awaitable[SaslAnswer]]
-
-
-class SaslServer(Protocol):
-    """Somebody else who speaks SASL (Dovecot); `mechanisms` as last heard of."""
-
-    @property
-    def mechanisms(self) -> tuple[str, ...]: ...
-
-    def exchange(self, mechanism: str, address: str, port: int) -> AbstractAsyncContextManager[SaslStep]:
-        """One exchange for the client of this address: each step passes its base64 on (None: nothing yet).
-
-        Raises LoginsUnavailable, when entered and at each step.
         """
         ...
 

@@ -17,7 +17,7 @@ from postroad.mail import sasl, scram
 from postroad.mail.dovecot_auth import Continue, Failed, Passed
 from postroad.mail.login_limits import LoginLimits
 from postroad.mail.reply import Reply
-from postroad.ports import Accounts, SaslServer, Tokens
+from postroad.ports_login import Accounts, SaslServer, Tokens
 
 _T = TypeVar("_T")
 
