@@ -366,6 +366,7 @@ def _entrances(
         spool=base.spool,
         new_id=new_id,
         rights=rights,
+        short_names=_short_names(config),
     )
     control = QueueControl(
         queue=queue,
@@ -380,6 +381,13 @@ def _entrances(
     local = LocalDoor(config.socket_path, control, gate, events, clock, loaded.local)
     maildrop = MaildropDoor(config.maildrop_path, gate, queue, new_id, clock, events, loaded.maildrop)
     return Entrances(intake, linter, policies, rights, replays, accounts, smtp, local, maildrop)
+
+
+def _short_names(config: Config) -> frozenset[str]:
+    """Our own domain, and those to which a route leads by name, where they have no dot."""
+    routed = (name for route in config.routes for name in route.match)
+    named = (config.origin.lower(), *(config.local.domains or ()), *routed)
+    return frozenset(name for name in named if "." not in name and name != "*")
 
 
 def _facts(config: Config, smtp: Doors, since: Instant) -> Callable[[], dict[str, object]]:

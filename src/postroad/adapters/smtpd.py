@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +37,7 @@ class Doors:
     """All listeners. `start`, then `close` and `wait_closed`; not to be started again.
 
     `addresses`: what `start` bound, as "host:port", in the order of the listeners.
+    `short_names`: domains without a dot that are taken beside "localhost" and `hostname`.
     `drain_seconds`: how long a session in DATA may go on after `close`.
     """
 
@@ -56,6 +57,7 @@ class Doors:
         rights: Rights,
         drain_seconds: float = DRAIN_SECONDS,
         login_delay: float = 1.0,
+        short_names: Collection[str] = (),
     ) -> None:
         self._listeners = tuple(listeners)
         guard = LoginGuard(logins.limits, lambda address: among(address, submission.trusted_networks))
@@ -72,6 +74,7 @@ class Doors:
             new_id,
             rights,
             login_delay,
+            frozenset({"localhost", hostname.lower(), *short_names}),
         )
         self._registry = Registry(submission)
         self._servers: list[Server] = []

@@ -23,6 +23,7 @@ from postroad.ports import Clock, Events, Intake, NewId, Rights, Spool
 class Surroundings:
     """What a session needs of the world. `tls` gives the context of the moment, None: no TLS.
 
+    `short_names`: domains without a dot that can be reached.
     `login_delay`: seconds the first failed login waits for its answer, the second twice that.
     """
 
@@ -38,6 +39,16 @@ class Surroundings:
     new_id: NewId
     rights: Rights
     login_delay: float = 1.0
+    short_names: frozenset[str] = frozenset()
+
+    def reaches(self, domain: str) -> bool:
+        """Whether a domain is a full name (RFC 6409 4.2), a literal, or a short one that is known."""
+        return (
+            "." in domain
+            or domain[:1] == "["
+            or domain in self.short_names
+            or self.submission.allow_unqualified_domains
+        )
 
     def trusts(self, address: str) -> bool:
         """Whether the client's address lies in the trusted networks."""

@@ -74,11 +74,19 @@ class EntrySession(Session):
         self._parameters = parameters
         if self._starttls_offered():
             words.append("STARTTLS")
-        if self.tls is not None and self._logins_offered():
+        if self.tls is not None and self._logins_offered() and self._login is None:
             offered = self._mechanisms()
             if offered:
                 words.append("AUTH " + " ".join(offered))
-        return [*words, "HELP"]
+        return [*words, self._told_limits(), "HELP"]
+
+    def _told_limits(self) -> str:
+        """RFC 9422, as far as it is known now whose mail it will be."""
+        recipients, account = self._config.max_recipients, self._account()
+        own = self._world.rights.permit(account).policy.max_recipients if account is not None else None
+        if own is not None:
+            recipients = min(recipients, own)
+        return f"LIMITS RCPTMAX={recipients} MAILMAX={self._config.max_transactions}"
 
     def _limits(self) -> HandlingLimits:
         config = self._config
@@ -219,6 +227,10 @@ class EntrySession(Session):
         if self._login is not None:
             return self._login
         return None if self._listener.auth == "required" else self._trusted
+
+    def _login_wanted(self) -> Reply | None:
+        """What every command of a transaction is told before the login (RFC 3207 4, RFC 4954 6)."""
+        return self._denial() if self._helo and self._listener.auth != "off" else None
 
     def _denial(self) -> Reply | None:
         if self._account() is not None:

@@ -30,8 +30,6 @@ from postroad.mail.events import InternalError, Refused, SessionEnded
 from postroad.mail.message import Peer
 from postroad.mail.reply import Reply
 
-IDLE_COMMANDS: Final = 100
-"""NOOP and the like between two messages; more are errors."""
 GROUP_LONGEST: Final = 100
 """Replies written together, at most."""
 
@@ -282,7 +280,8 @@ class Session(SmtpStream):
             return "", None
         verb, _, argument = text.partition(" ")
         argument = argument.strip(" ")
-        if not argument.isascii() and not argument.isprintable():
+        if not text.isascii() and not (verb.isascii() and argument.isprintable()):
+            # Some letters beyond ASCII have an upper case within it.
             return "", None
         return verb.upper(), argument
 
@@ -305,7 +304,7 @@ class Session(SmtpStream):
 
     def _idle_command(self, reply: Reply) -> None:
         self._idle_commands += 1
-        if self._idle_commands > IDLE_COMMANDS:
+        if self._idle_commands > self._config.max_idle_commands:
             self._error(reply)
         else:
             self.say(reply)

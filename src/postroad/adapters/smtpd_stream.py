@@ -122,6 +122,7 @@ class SmtpStream(SMTP):
         self._pending = b""
         self._position = 0
         self._dropped = 0
+        self._torn = False
         self._listening = False
         self._unsent: list[bytes] = []
         self._linger: asyncio.TimerHandle | None = None
@@ -131,8 +132,11 @@ class SmtpStream(SMTP):
     def pending_line(self) -> bytes | None:
         """The next line without its CRLF, None while none is complete.
 
-        BadLine when it is too long, ends in bare LF or has controls.
+        BadLine when it is too long, has a bare LF or controls. Only CRLF ends a line: what
+        follows a bare LF is the rest of a line that was answered already, and is no command.
         """
+        if self._torn:
+            self._skip_rest()
         newline = self._pending.find(b"\n", self._position)
         if newline >= 0:
             return self._take_line(newline)
@@ -156,22 +160,40 @@ class SmtpStream(SMTP):
         line = self._pending[self._position : newline + 1]
         self._position = newline + 1
         dropped, self._dropped = self._dropped, 0
+        self._torn = not line.endswith(b"\r\n")
         if dropped or len(line) > LINE_LONGEST:
             raise BadLine(replies.LINE_TOO_LONG)
-        if not line.endswith(b"\r\n"):
+        if self._torn:
             raise BadLine(replies.BARE_NEWLINE)
         line = line[:-2]
         if _CONTROLS.search(line):
             self._check_start(line)
-            raise BadLine(replies.CONTROLS)
+            # RFC 5321 4.1.1: white space at the end is to be tolerated.
+            line = line.rstrip(b" \t")
+            if _CONTROLS.search(line):
+                raise BadLine(replies.CONTROLS)
         return line
+
+    def _skip_rest(self) -> None:
+        """Pass over a torn line's rest, as far as it came."""
+        end = self._pending.find(b"\r\n", self._position)
+        if end >= 0:
+            self._position = end + 2
+            self._torn = False
+            self._dropped = 0
+            return
+        rest = self.take_pending()
+        self._dropped += len(rest)
+        if self._dropped > JUNK_LONGEST:
+            raise SessionOver("limit", replies.LINE_TOO_LONG)
+        self._pending = _first_half(rest)
 
     def _keep_rest(self) -> None:
         """A line without its end: of one that is too long only the length is kept."""
         rest = self._pending[self._position :]
         if self._dropped or len(rest) >= LINE_LONGEST:
             self._dropped += len(rest)
-            rest = b""
+            rest = _first_half(rest)
         self._pending, self._position = rest, 0
         if self._dropped > JUNK_LONGEST:
             raise SessionOver("limit", replies.LINE_TOO_LONG)
@@ -337,6 +359,11 @@ class SmtpStream(SMTP):
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         """Time limits are the session's own (`deadline`)."""
+
+
+def _first_half(rest: bytes) -> bytes:
+    """The CR at the end whose LF may still come."""
+    return rest[-1:] if rest.endswith(b"\r") else b""
 
 
 def _tls_words(transport: asyncio.BaseTransport) -> str | None:

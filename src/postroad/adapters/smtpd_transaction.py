@@ -18,6 +18,8 @@ from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, La
 from postroad.mail.reply import Reply
 from postroad.ports import BodyFile
 
+FIRST_MINUTE: Final = 60.0
+"""Seconds before `min_data_rate` counts."""
 LOWEST_RATE: Final = 4096.0
 """Octets a second that DATA must keep up with beyond `data_timeout`."""
 
@@ -41,6 +43,7 @@ class SubmissionSession(RelayedSession):
         self._asked = 0
         self._reception: Reception | None = None
         self._began = 0.0
+        self._transactions = 0
 
     def smtp_MAIL(self, argument: str) -> None:
         if not self._helo:
@@ -70,6 +73,8 @@ class SubmissionSession(RelayedSession):
             return Reply(501, (str(error),), "5.5.4")
         if mail.size is not None and mail.size > self._config.max_message_size:
             return replies.TOO_LARGE
+        if mail.sender is not None and not self._world.reaches(mail.sender.domain):
+            return replies.SENDER_UNQUALIFIED
         account = self._account()
         assert account is not None
         permit = self._world.rights.permit(account)
@@ -81,6 +86,9 @@ class SubmissionSession(RelayedSession):
             own = permit.policy.max_recipients
             if own is not None:
                 self._most_recipients = min(self._most_recipients, own)
+        self._transactions += 1
+        if self._transactions > self._config.max_transactions:
+            raise SessionOver("limit", replies.TOO_MANY_TRANSACTIONS)
         self._mail = mail
         return None
 
@@ -92,13 +100,13 @@ class SubmissionSession(RelayedSession):
         """
         mail = self._mail
         if mail is None and not self._mail_refused:
-            self._error(replies.MAIL_FIRST)
+            self._error(self._login_wanted() or replies.MAIL_FIRST)
             return
         self._asked += 1
         if self._asked > 2 * self._config.max_recipients:
             self._error(replies.TOO_MANY_RECIPIENTS)
         elif mail is None:
-            self.say(replies.MAIL_FIRST)
+            self.say(self._login_wanted() or replies.MAIL_FIRST)
         elif len(self._recipients) >= self._most_recipients:
             self._refused("rcpt", replies.TOO_MANY_RECIPIENTS, recipient=argument)
             self.say(replies.TOO_MANY_RECIPIENTS)
@@ -109,20 +117,26 @@ class SubmissionSession(RelayedSession):
         try:
             recipient = parse_rcpt(argument, smtputf8=mail.smtputf8, extended=self._extended)
         except EsmtpError as error:
-            self._refused("rcpt", error.reply, recipient=argument)
-            self.say(error.reply)
+            self._refuse_recipient(error.reply, argument)
+            return
+        if not self._world.reaches(recipient.address.domain):
+            self._refuse_recipient(replies.RECIPIENT_UNQUALIFIED, argument)
             return
         self._recipients.append(recipient)
         self.say(replies.RECIPIENT_OK)
+
+    def _refuse_recipient(self, reply: Reply, argument: str) -> None:
+        self._refused("rcpt", reply, recipient=argument)
+        self.say(reply)
 
     def smtp_DATA(self, argument: str) -> None:
         if argument:
             self._error(replies.NO_ARGUMENT)
         elif self._mail is None and self._mail_refused:
-            self.say(replies.MAIL_FIRST)
+            self.say(self._login_wanted() or replies.MAIL_FIRST)
             self._reset()
         elif self._mail is None:
-            self._error(replies.MAIL_FIRST)
+            self._error(self._login_wanted() or replies.MAIL_FIRST)
         elif not self._recipients:
             self._error(self.NO_RECIPIENTS if self._asked else replies.RCPT_FIRST)
         elif self._mail.body is Body.BINARY:
@@ -165,6 +179,7 @@ class SubmissionSession(RelayedSession):
         if self._reception is None:
             return self._config.idle_timeout
         allowed = self._config.data_timeout + self._reception.received / LOWEST_RATE
+        allowed = min(allowed, FIRST_MINUTE + self._reception.received / self._config.min_data_rate)
         return max(0.0, min(self._config.idle_timeout, self._began + allowed - self.loop.time()))
 
     async def _conclude(self, mail: MailArguments, reception: Reception) -> None:

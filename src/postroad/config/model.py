@@ -83,6 +83,10 @@ class SubmissionConfig:
     max_auth_failures: int = 3
     idle_timeout: float = 300.0
     data_timeout: float = 600.0
+    min_data_rate: int = 1 * KIB
+    max_transactions: int = 100_000
+    max_idle_commands: int = 100
+    allow_unqualified_domains: bool = False
     spill_threshold: int = 1 * MIB
     idempotency_window: float = 172_800.0
     max_hold: float = 30 * 86_400.0

@@ -29,7 +29,7 @@ class DataDecoder:
     """One message's octets in, its content out; the facts are right for all that was fed so far.
 
     `size` counts decoded octets. `dotted`: some decoded line starts with ".".
-    `bare_newline`: a CR or LF stood alone and was made CRLF. `longest_line`: octets
+    `bare_newline`: a LF stood alone and was made CRLF, or a CR, made a space. `longest_line`: octets
     of the longest line above `LONG_LINE`, else 0. `remainder`: what followed the end.
     """
 
@@ -100,7 +100,7 @@ class DataDecoder:
         self.bare_newline = True
         if b"\n.." in piece:
             piece = _STUFFED_AFTER_LF.sub(b"\n.", piece)
-        return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        return piece.replace(b"\r\n", b"\n").replace(b"\r", b" ").replace(b"\n", b"\r\n")
 
     def _note(self, piece: bytes) -> bytes:
         """Take the facts of a canonical piece, and the virtual CRLF off the first one."""

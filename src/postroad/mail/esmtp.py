@@ -131,13 +131,15 @@ def _parameters(words: list[str], known: frozenset[str]) -> dict[str, str | None
     found: dict[str, str | None] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        name = name.upper()
         if not _KEYWORD.fullmatch(name) or (equals and not value):
             raise EsmtpError(501, "5.5.4", "A parameter is malformed")
+        name = name.upper()
         if name not in known:
             raise EsmtpError(555, "5.5.4", "A parameter is not recognised or not implemented here")
         if name in found:
             raise EsmtpError(501, "5.5.4", f"{name} is given twice")
+        if not word.isascii() and name != "ORCPT":
+            raise EsmtpError(501, "5.5.4", f"{name} takes ASCII")
         found[name] = value if equals else None
     return found
 
