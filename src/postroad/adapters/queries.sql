@@ -172,6 +172,9 @@ ON CONFLICT (hour, account) DO UPDATE SET
 -- name: charges
 SELECT account, hour, recipients, messages FROM charge WHERE hour >= ? ORDER BY hour, account
 
+-- name: all_charges
+SELECT hour, account, messages, recipients FROM charge
+
 -- name: sweep_charges
 DELETE FROM charge WHERE (hour, account) IN (
     SELECT hour, account FROM charge WHERE hour < ? ORDER BY hour LIMIT ?)
@@ -185,6 +188,9 @@ INSERT INTO submission_key (account, name, message, digest, expires_at) VALUES (
 
 -- name: known
 SELECT message, digest FROM submission_key WHERE account = ? AND name = ? AND expires_at > ?
+
+-- name: all_keys
+SELECT account, name, message, digest, expires_at FROM submission_key
 
 -- name: sweep_keys
 DELETE FROM submission_key WHERE (account, name) IN (

@@ -71,6 +71,9 @@ def _account(verbs: argparse._SubParsersAction[Parser]) -> None:
     remove.add_argument("name", metavar="NAME")
     listing = actions.add_parser("list", help="the accounts and how their passwords are kept")
     listing.add_argument("--json", action="store_true", help="one object an account, one a line")
+    show = actions.add_parser("show", help="what an account may send, and what is left of its quotas")
+    show.add_argument("name", metavar="NAME", help='a login, "net:ADDRESS" or "uid:NUMBER"')
+    show.add_argument("--json", action="store_true", help="one object")
 
 
 def _scheme(target: Parser) -> None:

@@ -56,6 +56,10 @@ def _run(args: Namespace) -> int:
 
             return check.run(args.file or config)
         case "account":
+            if args.action == "show":
+                from postroad.cli import account_view
+
+                return account_view.show(config, args.name, as_json=args.json)
             from postroad.cli import account
 
             return account.run(config, args)

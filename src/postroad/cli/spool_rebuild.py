@@ -6,14 +6,16 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from postroad.adapters.segment_audit import body_problem, walk
 from postroad.adapters.segment_marks import WHOLE, marks_of, read_marks
 from postroad.adapters.segment_writer import sync_directory
 from postroad.adapters.sqlite_changes import Changes
-from postroad.adapters.sqlite_files import open_writable
+from postroad.adapters.sqlite_files import load_queries, open_writable
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Instant, Message, Recipient
 from postroad.ports import Notice, Record, StorageBroken
@@ -49,6 +51,7 @@ def rebuild(index: Path, spool: Path, now: Instant) -> Rebuilt:
     for name in (fresh, *(Path(f"{fresh}{each}") for each in BESIDE)):
         name.unlink(missing_ok=True)
     _fill(fresh, _waiting(spool, now, rebuilt))
+    _carry_over(index, fresh)
     rebuilt.aside = _set_aside(index)
     fresh.rename(index)
     sync_directory(index.parent)
@@ -107,6 +110,24 @@ def _fill(path: Path, notices: Iterator[tuple[Message, Sequence[Recipient]]]) ->
         raise StorageBroken(f"{path}: {error}") from error
     finally:
         # Closing copies SQLite's log into the file and syncs it.
+        connection.close()
+
+
+def _carry_over(index: Path, fresh: Path) -> None:
+    """Charges and keys, as far as the old index can be read: no segment has them, no mail hangs on them."""
+    if not index.exists():
+        return
+    sql = load_queries()
+    connection = open_writable(fresh)
+    try:
+        for read, write in (("all_charges", "charge"), ("all_keys", "keep_key")):
+            with suppress(sqlite3.Error), connection:
+                # Read whole before any is written: half a table would be a lie.
+                with closing(sqlite3.connect(f"file:{quote(str(index))}?mode=ro", uri=True)) as old:
+                    rows = old.execute(sql[read]).fetchall()
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(sql[write], rows)
+    finally:
         connection.close()
 
 
