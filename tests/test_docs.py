@@ -47,7 +47,7 @@ def test_a_file_named_by_the_readme_exists(path: str) -> None:
 
 
 def test_the_configuration_of_the_readme_is_right(tmp_path: Path) -> None:
-    (text,) = blocks("toml")
+    text = "\n".join(blocks("toml"))
     self_signed(tmp_path)
     (tmp_path / "dkim").mkdir()
     dkim_key(tmp_path / "dkim" / "example.com.s1.pem")
