@@ -1,4 +1,4 @@
-"""What holds for the whole suite: how long generated examples take is a fact of the machine, not of the code."""
+"""For the whole suite: how long generated examples take is a fact of the machine, not of the code."""
 
 from __future__ import annotations
 
