@@ -30,7 +30,9 @@ ALLOWED = {
     # Of the ports the values alone: what the reader of the index is asked with and answers.
     "cli": {"mail", "ports", "config", "adapters", "daemon", "demo"},
     "demo": {"adapters.accounts_file"},
-    "parts": {"mail", "ports", "engine", "config", "adapters"},
+    "parts": {"mail", "ports", "engine", "config", "adapters", "parts_logins"},
+    # A part of the parts.
+    "parts_logins": {"mail", "ports", "config", "adapters"},
     "daemon": {"mail", "ports", "engine", "config", "adapters", "parts"},
     "__main__": {"cli"},
     "__init__": set[str](),
@@ -45,6 +47,7 @@ LIBRARIES = {
     "config": {"msgspec", "idna"},
     "demo": {"aiosmtpd", "cryptography", "dkim"},
     "parts": set[str](),
+    "parts_logins": set[str](),
     "daemon": {"uvloop"},
 }
 # An adapter may be several files: those whose names begin so, the longest match first.
@@ -60,6 +63,7 @@ FAMILIES = {
     "dkim": "dkim",
     "dns": "dns",
     "accounts": "accounts",
+    "oauth": "oauth",
     "rspamd": "rspamd",
     "hooks": "hooks",
     "systemd": "systemd",

@@ -24,6 +24,7 @@ from postroad.adapters.dkim import DkimKeyError
 from postroad.adapters.hooks import HookError
 from postroad.adapters.hub import EventHub
 from postroad.adapters.journal import Journal
+from postroad.adapters.oauth_keys import TokenKeyError
 from postroad.adapters.segments import SpoolInUse
 from postroad.adapters.smtpd_listen import BindError
 from postroad.adapters.smtpd_tls import TlsError
@@ -39,13 +40,23 @@ from postroad.parts import Material, Parts, build, material
 from postroad.ports import StorageBroken
 
 # What a key, a certificate, a hook or an accounts file can have wrong that the check did not see.
-BAD_MATERIAL = (AccountsError, DkimKeyError, HookError, TlsError)
+BAD_MATERIAL = (AccountsError, DkimKeyError, HookError, TlsError, TokenKeyError)
 # Read once at start; a reload names them when they changed.
 # Seconds the service manager is asked to grant: a large index is read at start, and at
 # the end both submitters and deliveries in mid-message have some seconds each.
 RECOVERY = 300.0
 DRAIN = 45.0
-NEEDS_RESTART = ("hostname", "state_directory", "listeners", "submission", "login", "queue", "dns", "log")
+NEEDS_RESTART = (
+    "hostname",
+    "state_directory",
+    "listeners",
+    "submission",
+    "login",
+    "oauth",
+    "queue",
+    "dns",
+    "log",
+)
 
 
 def main(config: Config) -> int:

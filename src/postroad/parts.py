@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from postroad import __version__
-from postroad.adapters.accounts import PasswdAccounts, lasting_key
+from postroad.adapters.accounts import PasswdAccounts
 from postroad.adapters.dkim import DkimSigner
 from postroad.adapters.dns import DnsResolver
 from postroad.adapters.hooks import PythonHook, load_hook
@@ -23,7 +23,6 @@ from postroad.adapters.segment_audit import holds_mail
 from postroad.adapters.segments import Segments
 from postroad.adapters.smtp import SmtpTransport
 from postroad.adapters.smtpd import Doors
-from postroad.adapters.smtpd_auth import Logins
 from postroad.adapters.smtpd_tls import server_context
 from postroad.adapters.sqlite_files import CURE, is_new
 from postroad.adapters.sqlite_queue import SqliteQueue
@@ -48,13 +47,13 @@ from postroad.engine.rights import Rights
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.admission import AdmissionLimits
-from postroad.mail.certificates import CertificateRule, account_by_fingerprint, account_by_name
+from postroad.mail.certificates import CertificateRule
 from postroad.mail.local_names import hop_of as local_hop
-from postroad.mail.login_limits import LoginLimits
 from postroad.mail.message import Instant
 from postroad.mail.routing import DIRECT, Routes
 from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
+from postroad.parts_logins import certificate_rule, logins, password_accounts
 from postroad.ports import Policy, StorageBroken
 
 
@@ -138,7 +137,7 @@ def material(config: Config) -> Material:
         signer=signer,
         signs=(lambda domain: signer.domain_for(domain) is not None) if config.dkim else None,
         tls=server_context(config.tls),
-        certificates=_certificate_rule(config),
+        certificates=certificate_rule(config),
         limits={
             DIRECT: _limits(config.delivery.limits, config),
             **{route.name: _limits(route.limits, config) for route in routes},
@@ -185,11 +184,6 @@ def _asked(policy: PolicyConfig, hostname: str) -> Asked:
     return Asked(policy.name, asked, policy.timeout, policy.on_error)
 
 
-def _certificate_rule(config: Config) -> CertificateRule:
-    name = config.login.certificate_account
-    return CertificateRule(config.login.certificates, "" if name == "fingerprint" else name)
-
-
 def _limits(limits: Limits, config: Config) -> Limits:
     """A site's pause is never longer than the operator's own schedule would wait."""
     schedule = config.retry.schedule
@@ -209,7 +203,7 @@ def build(config: Config, events: EventHub, fatal: Callable[[BaseException], Non
     """All parts, connected. Raises what `material` raises, AccountsError, SpoolInUse, StorageBroken."""
     loaded = material(config)
     config.state_directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-    accounts = _accounts(config)
+    accounts = password_accounts(config)
     chance = random.Random()  # seeded by the system
     spool = Segments(config.spool_path, low_water=config.queue.low_water)
     _refuse_lost_index(config)
@@ -223,30 +217,6 @@ def build(config: Config, events: EventHub, fatal: Callable[[BaseException], Non
     )
     engine = _engine(config, base, loaded)
     return Parts(base, engine, _entrances(config, base, engine, loaded, accounts, fatal), loaded)
-
-
-def _accounts(config: Config) -> PasswdAccounts | None:
-    if config.submission.accounts is None:
-        return None
-    return PasswdAccounts(config.submission.accounts, key=lasting_key(config.login_key_path))
-
-
-def _logins(config: Config, loaded: Material, accounts: PasswdAccounts | None) -> Logins:
-    def certified(der: bytes, certificate: Mapping[str, object]) -> str | None:
-        rule = loaded.certificates
-        named = account_by_name(rule, certificate)
-        if named is not None and accounts is not None and named in accounts:
-            return named
-        return account_by_fingerprint(rule, der)
-
-    login = config.login
-    return Logins(
-        accounts=accounts,
-        certificates=certified if config.tls.client_ca is not None else None,
-        limits=LoginLimits(
-            login.max_failures_per_address, login.max_failures_per_account, login.failure_memory
-        ),
-    )
 
 
 def _refuse_lost_index(config: Config) -> None:
@@ -359,7 +329,7 @@ def _entrances(
         hostname=config.hostname,
         tls=lambda: loaded.tls,
         intake=gate,
-        logins=_logins(config, loaded, accounts),
+        logins=logins(config, lambda: loaded.certificates, accounts, clock),
         login_delay=config.login.failure_delay,
         events=events,
         clock=clock,

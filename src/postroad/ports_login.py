@@ -49,6 +49,10 @@ SaslStep = Callable[[str | None], Awaitable[Answer]]
 class SaslServer(Protocol):
     """Somebody else who speaks SASL (Dovecot); `mechanisms` as last heard of."""
 
+    async def greet(self) -> None:
+        """Hear of the mechanisms; never fails, and waits a few seconds at most."""
+        ...
+
     @property
     def mechanisms(self) -> tuple[str, ...]: ...
 

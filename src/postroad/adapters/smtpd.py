@@ -89,6 +89,8 @@ class Doors:
         """
         ready = Passed(passed)
         try:
+            if self._surroundings.logins.server is not None:
+                await self._surroundings.logins.server.greet()
             for listener in self._listeners:
                 await self._listen(listener, ready.take(listener))
             ready.refuse_rest()

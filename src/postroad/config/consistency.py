@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address
 from pathlib import Path
 
 from postroad.config.keys import OPEN_RELAY_KEY
-from postroad.config.model import Config, DkimKey, Listener, PolicyConfig
+from postroad.config.model import Config, DkimKey, Listener, OAuthConfig, PolicyConfig
 from postroad.config.problems import KeyPath, Report
 from postroad.mail.printable import printable
 from postroad.mail.routing import Route, TlsWish
@@ -35,7 +35,7 @@ def check(config: Config, report: Report, *, open_relay_wanted: bool) -> None:
     _state_directory(config, report)
     _certificate(config, report)
     _listeners(config, report)
-    _client_certificates(config, report)
+    _other_logins(config, report)
     if not open_relay_wanted:
         _open_relay(config, report)
     _limits(config, report)
@@ -158,10 +158,26 @@ def _login(config: Config, n: int, report: Report) -> None:
     path: KeyPath = ("listener", n, "auth")
     if listener.tls == "off":
         report.add(path, f'"{listener.auth}" with tls = "off" would take passwords in the clear')
-    if not report.sound(("submission", "accounts"), ("tls", "client_ca")):
+    if not report.sound(("submission", "accounts"), ("tls", "client_ca"), ("login",), ("oauth",)):
         return
-    if config.submission.accounts is None and config.tls.client_ca is None:
+    others = (config.tls.client_ca, config.login.dovecot_socket, config.oauth)
+    if config.submission.accounts is None and not any(others):
         report.add(path, f'"{listener.auth}" needs submission.accounts')
+
+
+def _other_logins(config: Config, report: Report) -> None:
+    """A Dovecot, bearer tokens, certificates of clients."""
+    socket: KeyPath = ("login", "dovecot_socket")
+    if config.login.dovecot_socket is not None and config.submission.accounts is not None:
+        report.add(socket, "and submission.accounts are two places for passwords; leave one out")
+    oauth, at = config.oauth, "oauth"
+    if report.sound((at,)) and oauth.introspection_url is not None and oauth.key is not None:
+        report.add((at, "key"), "and introspection_url are two ways to check a token; leave one out")
+    if report.sound((at,)) and oauth.key is not None and not oauth.audience:
+        report.add((at, "audience"), "missing: without it a token for any other service would log in here")
+    if report.sound((at,)) and not oauth and oauth != OAuthConfig():
+        report.add((at,), "needs introspection_url or key")
+    _client_certificates(config, report)
 
 
 def _client_certificates(config: Config, report: Report) -> None:

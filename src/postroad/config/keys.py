@@ -71,6 +71,7 @@ ACCOUNT: Readers = {
 }
 
 _LOGIN: Readers = {
+    "dovecot_socket": values.absolute_path,
     "certificate_account": choice("fingerprint", "email", "common_name"),
     "max_failures_per_address": _COUNT,
     "max_failures_per_account": _COUNT,
@@ -131,6 +132,7 @@ def keys(base: Path) -> Keys:
             "queue": {"low_water": size},
             "tls": dict.fromkeys(("certificate", "key", "client_ca"), files.file_in(base)),
             "login": _LOGIN,
+            "oauth": _oauth(base),
             "dns": _DNS,
             "delivery": {
                 "port": _PORT,
@@ -193,6 +195,21 @@ def _listener(base: Path) -> Readers:
         "mode": doors.mode,
         "owner": doors.owner,
         "max_priority": _PRIORITY,
+    }
+
+
+def _oauth(base: Path) -> Readers:
+    return {
+        "introspection_url": values.web_address,
+        "client_id": values.text,
+        "client_secret": files.secret_in(base),
+        "timeout": duration,
+        "key": files.file_in(base),
+        "issuer": values.text,
+        "audience": values.text,
+        "scope": values.text,
+        "account_claim": values.text,
+        "openid_configuration": values.text,
     }
 
 

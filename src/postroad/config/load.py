@@ -209,6 +209,7 @@ def _config(path: Path, tables: Tables, report: Report) -> model.Config:
         submission=model.SubmissionConfig(**submission),
         content=model.ContentConfig(**single["content"]),
         tls=model.TlsConfig(**single["tls"]),
+        oauth=model.OAuthConfig(**single["oauth"]),
         login=_login(single["login"], tables.repeated["client_certificate"], report),
         queue=model.QueueConfig(**single["queue"]),
         dns=model.DnsConfig(**single["dns"]),

@@ -119,12 +119,32 @@ class TlsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OAuthConfig:
+    """Bearer tokens: who issued them is asked (`introspection_url`), or JWTs are verified with `key`, PEM."""
+
+    introspection_url: str | None = None
+    client_id: str = ""
+    client_secret: str = ""
+    timeout: float = 5.0
+    key: Path | None = None
+    issuer: str = ""
+    audience: str = ""
+    scope: str = ""
+    account_claim: str = "sub"
+    openid_configuration: str = ""
+
+    def __bool__(self) -> bool:
+        return self.introspection_url is not None or self.key is not None
+
+
+@dataclass(frozen=True, slots=True)
 class LoginConfig:
     """How clients prove who they are, beside a password of an account, and how often they may fail.
 
     `certificate_account`: fingerprint | email | common_name, and `certificates` the first of them.
     """
 
+    dovecot_socket: Path | None = None
     certificate_account: str = "fingerprint"
     certificates: Mapping[str, str] = field(default_factory=dict)
     max_failures_per_address: int = 50
@@ -211,6 +231,7 @@ class Config:
     content: ContentConfig = field(default_factory=ContentConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
     login: LoginConfig = field(default_factory=LoginConfig)
+    oauth: OAuthConfig = field(default_factory=OAuthConfig)
     dns: DnsConfig = field(default_factory=DnsConfig)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
     routes: tuple[Route, ...] = ()

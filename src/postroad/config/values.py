@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -310,6 +311,36 @@ def fingerprint(value: object) -> str:
     word = text(value).replace(":", "").lower()
     if not re.fullmatch(r"[0-9a-f]{64}", word):
         raise BadValue(f'expected 32 octets such as "AB:CD:...", got {shown(value)}')
+    return word
+
+
+def absolute_path(value: object) -> Path:
+    """Of a socket, which need not be there yet."""
+    word = text(value)
+    if not word.startswith("/"):
+        raise BadValue(f'expected a path such as "/run/dovecot/auth-client", got {shown(value)}')
+    return Path(word)
+
+
+def web_address(value: object) -> str:
+    """https everywhere; http on loopback alone, since tokens go there."""
+    word = text(value)
+    example = f'expected an address such as "https://id.example.com/introspect", got {shown(value)}'
+    try:
+        parts = urlsplit(word)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise BadValue(example) from None
+    if (
+        parts.scheme not in ("https", "http")
+        or not host
+        or parts.username
+        or not word.isascii()
+        or " " in word
+    ):
+        raise BadValue(example)
+    if parts.scheme == "http" and host not in ("127.0.0.1", "::1", "localhost"):
+        raise BadValue(f"{example}: http would send tokens in the clear")
     return word
 
 
