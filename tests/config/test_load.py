@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postroad.config import Config, ConfigError, Problem, accounts_file, load, load_sound
+from postroad.config.consistency import open_relays
 from postroad.config.keys import keys
 from postroad.config.model import (
     DeliveryConfig,
@@ -600,6 +601,29 @@ key = "key.pem"
 [[listener]]
 {listener}"""
     assert len(config(directory, text).listeners) == 1
+
+
+@pytest.mark.parametrize(
+    ("networks", "wide"),
+    [
+        (["0.0.0.0/0"], True),
+        (["64.0.0.0/2"], True),
+        (["10.0.0.0/8", "11.0.0.0/8"], True),
+        (["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fd00::/8"], False),
+        (["2000::/3"], True),
+        (["2001:db8::/32"], False),
+    ],
+)
+def test_a_network_too_wide_to_be_ones_own_is_told_at_the_start(
+    directory: Path, networks: list[str], wide: bool
+) -> None:
+    key = "i_know_this_is_an_open_relay = true"
+    listener = '[[listener]]\naddress = "0.0.0.0:25"\ntls = "off"\nauth = "off"\n'
+    loaded = config(directory, f"{HOST}[submission]\ntrusted_networks = {networks}\n{key}\n{listener}")
+    assert [str(each) for each in open_relays(loaded)] == (["0.0.0.0:25"] if wide else [])
+    if wide:
+        (told,) = problems(directory, f"{HOST}[submission]\ntrusted_networks = {networks}\n{listener}")
+        assert "i_know_this_is_an_open_relay = true if that is really wanted" in told
 
 
 def test_several_listeners_may_let_the_system_choose_their_ports(directory: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from postroad.mail.account import AccountPolicy
 from postroad.mail.address import AddressError, normalise_domain, parse_address, parse_path
 from postroad.mail.canonical import relaxed_body_hash, relaxed_header
 from postroad.mail.completion import Completion, complete
@@ -20,8 +21,10 @@ from postroad.mail.headers import (
     message_id,
     split,
 )
+from postroad.mail.idempotency import BAD_KEY, MARKS, Key, key_of, without_key
 from postroad.mail.mailboxes import scan
-from postroad.mail.message import Peer
+from postroad.mail.message import Content, Envelope, EnvelopeRecipient, Peer, Submission
+from postroad.mail.permit import Permit
 from postroad.mail.xtext import XtextError, decode, encode, split_orcpt
 
 ADDRESS_TEXT = st.text(
@@ -33,6 +36,7 @@ CONTENT = st.lists(
     | st.binary(max_size=4),
     max_size=40,
 ).map(b"".join)
+HEADS = CONTENT.map(lambda octets: split(octets)[0])
 FACTS = Completion(
     Peer("192.0.2.1"), "mail.example.com", "ABCDEF123456", "Mon, 23 Nov 2026 01:15:12 +0000", None, "x.y"
 )
@@ -142,3 +146,17 @@ def test_a_long_path_is_refused_at_once(text: str) -> None:
             parse_path(candidate)
         with pytest.raises(AddressError):
             parse_address(candidate, smtputf8=True)
+
+
+@given(HEADS | CONTENT.map(lambda octets: b"Idempotency-Key:" + octets + b"\r\n\r\n"))
+@settings(max_examples=300, deadline=None)
+def test_any_head_has_a_key_none_or_a_refusal_and_authors_that_are_judged(head: bytes) -> None:
+    to = (EnvelopeRecipient(parse_address("b@example.org")),)
+    content = Content(head, b"", False, False)
+    made = Submission(Envelope(None, to), content, "anna", Peer("192.0.2.1"), 0.0)
+    found = key_of(made, MARKS)
+    assert found is None or found is BAD_KEY or (isinstance(found, Key) and found.name.isprintable())
+    assert len(without_key(head)) <= len(head)
+    permit = Permit("anna", AccountPolicy(allowed_senders=("anna@example.com",)))
+    refused = permit.submission(made, "example.com")
+    assert refused is None or (refused.code == 550 and refused.text.isprintable())
