@@ -318,8 +318,8 @@ class SmtpStream(SMTP):
             self._inbox.feed(data)
 
     def _hear(self, chunk: bytes) -> None:
-        """What comes while the session waits for nothing but that; see `Session`."""
-        raise NotImplementedError
+        """What comes while the session waits for nothing else: to be read, or done at once (`Session`)."""
+        self._inbox.feed(chunk)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._inbox.attach(cast(asyncio.ReadTransport, transport))

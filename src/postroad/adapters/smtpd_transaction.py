@@ -25,7 +25,7 @@ LOWEST_RATE: Final = 4096.0
 
 
 class SubmissionSession(RelayedSession):
-    """The whole session: what `Doors` makes one of for each connection."""
+    """The session with messages by DATA; `ChunkSession` is the whole one."""
 
     NO_RECIPIENTS: ClassVar[Reply] = replies.NO_RECIPIENTS
 

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from postroad.engine.ledger import Ledger
-from postroad.engine.packing import Packer, Start
+from postroad.engine.packing import Packer, in_turn
 from postroad.engine.scheduler import Scheduler
 from postroad.mail.backoff import RetryPolicy, expired
 from postroad.mail.dsn import compose
@@ -35,7 +35,6 @@ from postroad.mail.message import (
 )
 from postroad.mail.notice import Notice, Report, returns_full, wants_delay, wants_failure, wants_success
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
-from postroad.mail.routing import Hop
 from postroad.ports import Clock, Events, Finished, NewId, Queue, Spool, StorageBroken, StorageFull
 
 MAILER = "mailer-daemon"
@@ -221,7 +220,7 @@ class Bounces:
             account=MAILER,
             lane=Lane.NORMAL,
             now=now,
-            place=_waiting,
+            place=in_turn,
         )
 
     async def _original(self, message: Message, report: Report) -> tuple[bytes, bytes | None]:
@@ -304,11 +303,6 @@ def _as_private(message: Message) -> Handling | None:
     """What tells of a message that required TLS asks for it, too (RFC 8689 5)."""
     private = message.handling is not None and message.handling.requiretls
     return Handling(requiretls=True) if private else None
-
-
-def _waiting(hop: Hop, lane: Lane, now: Instant) -> Start:
-    """Notifications wait their turn: their first attempt is nobody's hurry."""
-    return Start(State.WAITING, now)
 
 
 def _too_old(delivery: Delivery, now: Instant) -> tuple[Outcome, ...]:

@@ -12,12 +12,11 @@ from dataclasses import replace
 
 from postroad.engine.delivery import envelope_of
 from postroad.engine.ledger import Ledger
-from postroad.engine.packing import Packer, Start
+from postroad.engine.packing import Packer, in_turn
 from postroad.mail.address import Address
 from postroad.mail.events import Expanded
-from postroad.mail.lifecycle import State
 from postroad.mail.local_names import addresses_for, forwarded, waiting
-from postroad.mail.message import Attempt, Body, Content, Delivery, EnvelopeRecipient, Instant, Lane, Message
+from postroad.mail.message import Attempt, Body, Content, Delivery, EnvelopeRecipient, Message
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.routing import Hop
 from postroad.ports import Clock, Events, NewId, Queue, Spool
@@ -90,7 +89,7 @@ class Forwarding:
             account=message.account,
             lane=message.lane,
             now=now,
-            place=_waiting,
+            place=in_turn,
         )
         await self._queue.add(packed, rows)
         told = tuple(map(str, addresses))
@@ -114,7 +113,3 @@ class Forwarding:
             for one in deliveries
         ]
         self._ledger.put_back(counted, self._clock.now() + PAUSE)
-
-
-def _waiting(hop: Hop, lane: Lane, now: Instant) -> Start:
-    return Start(State.WAITING, now)

@@ -12,7 +12,7 @@ from postroad.engine.intake import BROKEN, Intake
 from postroad.engine.replays import Replays
 from postroad.engine.rights import Rights
 from postroad.mail.account import lane_of
-from postroad.mail.events import Refused, Replayed, StorageTrouble
+from postroad.mail.events import Replayed, StorageTrouble, refused
 from postroad.mail.idempotency import OTHER_CONTENT, Kept, key_of, may_have_key, without_key
 from postroad.mail.message import StagedBody, Submission
 from postroad.mail.permit import Permit
@@ -95,14 +95,5 @@ class Gate:
         self._events.emit(Replayed(id, submission.peer, submission.account))
 
     def _refuse(self, submission: Submission, reply: Reply) -> Reply:
-        envelope = submission.envelope
-        self._events.emit(
-            Refused(
-                peer=submission.peer,
-                stage="DATA",
-                sender=str(envelope.sender) if envelope.sender else "",
-                recipient=str(envelope.recipients[0].address) if envelope.recipients else "",
-                reply=str(reply),
-            )
-        )
+        self._events.emit(refused(submission, reply))
         return reply

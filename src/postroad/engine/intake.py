@@ -17,7 +17,7 @@ from postroad.engine.policies import Decided, Policies
 from postroad.engine.scheduler import Scheduler
 from postroad.mail.admission import AdmissionLimits, consider
 from postroad.mail.completion import Completion, complete, received
-from postroad.mail.events import Accepted, Expanded, InternalError, Refused, StorageTrouble
+from postroad.mail.events import Accepted, Expanded, InternalError, StorageTrouble, refused
 from postroad.mail.headers import message_id, rfc5322_date
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import MAX_ROUNDS, expand, rounds
@@ -82,7 +82,7 @@ class Intake:
         """
         refusal = consider(submission.envelope, submission.content, self._limits)
         if refusal is not None:
-            self._tell_refused(submission, refusal)
+            self._events.emit(refused(submission, refusal))
             return refusal
         if self._spool.low():
             self._events.emit(StorageTrouble("accept", "the disk is below the low-water mark"))
@@ -163,7 +163,7 @@ class Intake:
         return Reply(250, (f"Ok: queued as {id}",), "2.0.0")
 
     def _refuse(self, submission: Submission, content: Content, reply: Reply) -> Reply:
-        self._tell_refused(submission, reply)
+        self._events.emit(refused(submission, reply))
         self._discard(submission, content)
         return reply
 
@@ -231,18 +231,6 @@ class Intake:
                 recipients=tuple([str(to.address) for to in submission.envelope.recipients]),
                 size=message.size,
                 message_id=message_id(head) or "",
-            )
-        )
-
-    def _tell_refused(self, submission: Submission, reply: Reply) -> None:
-        envelope = submission.envelope
-        self._events.emit(
-            Refused(
-                peer=submission.peer,
-                stage="DATA",
-                sender=str(envelope.sender) if envelope.sender else "",
-                recipient=str(envelope.recipients[0].address) if envelope.recipients else "",
-                reply=str(reply),
             )
         )
 

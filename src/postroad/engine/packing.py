@@ -47,6 +47,11 @@ class Start:
 Placement = Callable[[Hop, Lane, Instant], Start]
 
 
+def in_turn(hop: Hop, lane: Lane, now: Instant) -> Start:
+    """Messages that the engine makes wait their turn: their first attempt is nobody's hurry."""
+    return Start(State.WAITING, now)
+
+
 class Packer:
     def __init__(self, spool: Spool, signer: Signer, routes: Sequence[Route], retry: RetryPolicy) -> None:
         self._spool = spool

@@ -110,59 +110,58 @@ def _before_escape(text: bytes, start: int, cut: int) -> int:
     return cut
 
 
-class Base64:
+class _Lines:
+    """What comes cut into pieces of one length, each a line; no line end after the last."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._held = b""
+        self._begun = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        data = self._held + self._wanted(chunk)
+        # A line is written when it is known that something follows it.
+        end = len(data) // self._length * self._length
+        self._held = data[end:]
+        return self._written(data[:end])
+
+    def finish(self) -> bytes:
+        rest, self._held = self._held, b""
+        return self._written(rest)
+
+    def _written(self, data: bytes) -> bytes:
+        if not data:
+            return b""
+        before = CRLF if self._begun else b""
+        self._begun = True
+        pieces = (data[at : at + self._length] for at in range(0, len(data), self._length))
+        return before + CRLF.join(map(self._line, pieces))
+
+    def _wanted(self, chunk: bytes) -> bytes:
+        return chunk
+
+    def _line(self, piece: bytes) -> bytes:
+        return piece
+
+
+class Base64(_Lines):
     """Any octets; no line end after the last line."""
 
     def __init__(self) -> None:
-        self._held = b""
-        self._begun = False
+        super().__init__(_OCTETS_A_LINE)
 
-    def feed(self, chunk: bytes) -> bytes:
-        data = self._held + chunk
-        # A line is written when it is known that something follows it.
-        end = len(data) // _OCTETS_A_LINE * _OCTETS_A_LINE
-        self._held = data[end:]
-        return self._written(data[:end])
-
-    def finish(self) -> bytes:
-        rest, self._held = self._held, b""
-        return self._written(rest)
-
-    def _written(self, data: bytes) -> bytes:
-        if not data:
-            return b""
-        lines = [
-            b2a_base64(data[at : at + _OCTETS_A_LINE], newline=False)
-            for at in range(0, len(data), _OCTETS_A_LINE)
-        ]
-        before = CRLF if self._begun else b""
-        self._begun = True
-        return before + CRLF.join(lines)
+    def _line(self, piece: bytes) -> bytes:
+        return b2a_base64(piece, newline=False)
 
 
-class Rewrapped:
+class Rewrapped(_Lines):
     """Base64 whose lines are too long: the same characters in lines of 76, no line end after the last."""
 
     def __init__(self) -> None:
-        self._held = b""
-        self._begun = False
+        super().__init__(_LINE)
 
-    def feed(self, chunk: bytes) -> bytes:
-        data = self._held + chunk.translate(None, _IGNORED)
-        end = len(data) // _LINE * _LINE
-        self._held = data[end:]
-        return self._written(data[:end])
-
-    def finish(self) -> bytes:
-        rest, self._held = self._held, b""
-        return self._written(rest)
-
-    def _written(self, data: bytes) -> bytes:
-        if not data:
-            return b""
-        before = CRLF if self._begun else b""
-        self._begun = True
-        return before + CRLF.join(data[at : at + _LINE] for at in range(0, len(data), _LINE))
+    def _wanted(self, chunk: bytes) -> bytes:
+        return chunk.translate(None, _IGNORED)
 
 
 def encoded(encoder: Encoder, chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from postroad.mail.message import Attempt, Instant, Peer
+from postroad.mail.message import Attempt, Instant, Peer, Submission
+from postroad.mail.reply import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,18 @@ class Refused:
     sender: str
     recipient: str
     reply: str
+
+
+def refused(submission: Submission, reply: Reply) -> Refused:
+    """A whole submission was refused: told with its sender and its first recipient."""
+    envelope = submission.envelope
+    return Refused(
+        peer=submission.peer,
+        stage="DATA",
+        sender=str(envelope.sender) if envelope.sender else "",
+        recipient=str(envelope.recipients[0].address) if envelope.recipients else "",
+        reply=str(reply),
+    )
 
 
 @dataclass(frozen=True, slots=True)
