@@ -39,6 +39,21 @@ def test_it_reads_as_the_daemon_does(tmp_path: Path) -> None:
     assert ours.max_message_size == theirs.submission.max_message_size
 
 
+def test_it_reads_the_files_of_conf_d_as_the_daemon_does(tmp_path: Path) -> None:
+    path = tmp_path / "postroad.toml"
+    path.write_text(SOME)
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d/20.toml").write_text('origin = "example.net"\n[submission]\nmax_recipients = 3\n')
+    (tmp_path / "conf.d/10.toml").write_text('[submission]\nmax_message_size = "1MiB"\n')
+    (tmp_path / "conf.d/.30.toml").write_text('origin = "hidden.example"\n')
+    (tmp_path / "conf.d/40.toml.orig").write_text('origin = "old.example"\n')
+    ours, theirs = read_settings(str(path)), load(path)
+    assert ours.origin == theirs.origin == "example.net"
+    assert ours.hostname == theirs.hostname == "mail.example.com"
+    assert Path(ours.state_directory) == theirs.state_directory == tmp_path / "state"
+    assert ours.max_message_size == theirs.submission.max_message_size == 1 << 20
+
+
 def test_the_defaults_are_the_daemons() -> None:
     assert Path(DEFAULT_STATE) == model.STATE_DIRECTORY
     assert model.SubmissionConfig().max_message_size == DEFAULT_MAX_SIZE

@@ -24,7 +24,8 @@ def accounts(directory: Path, text: str) -> AccountPolicies:
 def problems(directory: Path, text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         accounts(directory, text)
-    return [str(problem).partition(".toml:")[2] for problem in caught.value.problems]
+    told = [str(problem).partition(".toml:")[2] for problem in caught.value.problems]
+    return [line.replace(f"{directory}/", "") for line in told]
 
 
 def test_an_account_has_what_its_table_says_and_else_the_defaults(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_an_account_has_what_its_table_says_and_else_the_defaults(tmp_path: Path
         ),
         (
             '[account."net:FE80::1"]\n[account."net:fe80::0001"]\n',
-            ["3: account.net:fe80::0001: is there twice, in another spelling"],
+            ["3: account.net:fe80::0001: is there twice, in another spelling: postroad.toml:2"],
         ),
         (
             '[account_defaults]\nmax_rate = "fast"\n',

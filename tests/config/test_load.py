@@ -308,7 +308,7 @@ BROKEN: list[tuple[str, str, list[str]]] = [
     (
         "two listeners at one address",
         HOST + (LISTENER + 'tls = "off"\nauth = "off"\n') * 2,
-        ["7: listener.address: 127.0.0.1:587 is the address of another listener already"],
+        ["7: listener.address: 127.0.0.1:587 is the address of another listener: @/postroad.toml:3"],
     ),
     (
         "a single table where several are meant",
@@ -417,8 +417,7 @@ BROKEN: list[tuple[str, str, list[str]]] = [
         "two routes of one name",
         HOST + '[[route]]\nname = "relay-2"\nrelay = "a.example"\n[[route]]\nrelay = "b.example"\n',
         [
-            '3: route.name: "relay-2" is the name of another route too',
-            '5: route.name: "relay-2" is the name of another route too',
+            '5: route.name: "relay-2" is the name of another route too: @/postroad.toml:3',
         ],
     ),
     (
@@ -469,7 +468,7 @@ BROKEN: list[tuple[str, str, list[str]]] = [
         + '[[dkim]]\ndomain = "-a-"\nselector = "s s"\nkey = "env:KEY"\n',
         [
             "5: dkim.key: @/public.pem: is the public key; the private one is needed",
-            "8: dkim.selector: s._domainkey.a.example has an entry already",
+            "8: dkim.selector: s._domainkey.a.example has an entry already: @/postroad.toml:4",
             "9: dkim.key: @/accounts: has no private key in PEM",
             '11: dkim.domain: expected a domain such as "example.com", got "-a-"',
             '12: dkim.selector: expected a selector such as "s1" or "2026-11", got "s s"',

@@ -38,15 +38,41 @@ def read_settings(named: str | None) -> Settings:
     and TOML (ValueError).
     """
     path = named or DEFAULT_CONFIG
+    folder = os.path.dirname(os.path.abspath(path))
+    config: dict[str, object] = {}
+    for file in (path, *_drop_ins(folder)):
+        _add(config, tables_in(_text_of(file, named)))
+    return settings_in(config, folder)
+
+
+def _drop_ins(folder: str) -> list[str]:
+    """As `config.sources` reads them: by name, after the main file."""
+    folder = os.path.join(folder, "conf.d")
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    visible = [name for name in names if name.endswith(".toml") and name[0] != "."]
+    return [os.path.join(folder, name) for name in sorted(visible, key=os.fsencode)]
+
+
+def _text_of(path: str, named: str | None) -> str:
     try:
         with open(path, "rb") as file:
             _check_owner(path, os.fstat(file.fileno()).st_uid, named)
-            text = file.read().decode()
+            return file.read().decode()
     except OSError:
         if named:
             raise
-        text = ""
-    return settings_in(tables_in(text), os.path.dirname(os.path.abspath(path)))
+        return ""
+
+
+def _add(config: dict[str, object], more: dict[str, object]) -> None:
+    """What a later file says counts; of the tables only [submission] is of use here."""
+    before, after = config.get("submission"), more.get("submission")
+    config.update(more)
+    if isinstance(before, dict) and isinstance(after, dict):
+        config["submission"] = {**before, **after}
 
 
 def _check_owner(path: str, owner: int, named: str | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address
 from pathlib import Path
@@ -113,8 +112,9 @@ def _listeners(config: Config, report: Report) -> None:
         at: KeyPath = ("listener", n)
         if report.sound((*at, "address")):
             if str(listener) in seen and (listener.port or not listener.host):
-                report.add((*at, "address"), f"{listener} is the address of another listener already")
-            seen[str(listener)] = n
+                where = report.where(("listener", seen[str(listener)], "address"))
+                report.add((*at, "address"), f"{listener} is the address of another listener: {where}")
+            seen.setdefault(str(listener), n)
         _place(listener, at, report)
         _vouchers(listener, at, report)
         if not report.sound((*at, "tls"), (*at, "auth")):
@@ -275,11 +275,13 @@ def _account_limits(config: Config, report: Report) -> None:
 
 
 def _routes(routes: tuple[Route, ...], report: Report) -> None:
-    names = Counter(route.name for route in routes)
+    first: dict[str, int] = {}
     for n, route in enumerate(routes):
         at: KeyPath = ("route", n)
-        if names[route.name] > 1 and report.sound((*at, "name")):
-            report.add((*at, "name"), f'"{route.name}" is the name of another route too')
+        other = first.setdefault(route.name, n)
+        if other != n and report.sound((*at, "name")):
+            where = report.where(("route", other, "name"))
+            report.add((*at, "name"), f'"{route.name}" is the name of another route too: {where}')
         if report.sound((*at, "username"), (*at, "password"), (*at, "relay"), (*at, "tls")):
             _relay_login(route, at, report)
 
@@ -304,24 +306,28 @@ def _retry(config: Config, report: Report) -> None:
 
 
 def _dkim(keys: tuple[DkimKey, ...], report: Report) -> None:
-    seen: set[tuple[str, str]] = set()
+    first: dict[tuple[str, str], int] = {}
     for n, key in enumerate(keys):
         at: KeyPath = ("dkim", n)
         if report.sound((*at, "key")) and (wrong := _key_fault(key.key)):
             report.add((*at, "key"), wrong)
         if not report.sound((*at, "domain"), (*at, "selector")):
             continue
-        if (key.domain, key.selector) in seen:
-            report.add((*at, "selector"), f"{key.selector}._domainkey.{key.domain} has an entry already")
-        seen.add((key.domain, key.selector))
+        other = first.setdefault((key.domain, key.selector), n)
+        if other != n:
+            where = report.where(("dkim", other, "selector"))
+            named = f"{key.selector}._domainkey.{key.domain}"
+            report.add((*at, "selector"), f"{named} has an entry already: {where}")
 
 
 def _policies(policies: tuple[PolicyConfig, ...], report: Report) -> None:
-    names = Counter(policy.name for policy in policies)
+    first: dict[str, int] = {}
     for n, policy in enumerate(policies):
         at: KeyPath = ("policy", n)
-        if names[policy.name] > 1 and report.sound((*at, "name")):
-            report.add((*at, "name"), f'"{policy.name}" is the name of another policy too')
+        other = first.setdefault(policy.name, n)
+        if other != n and report.sound((*at, "name")):
+            where = report.where(("policy", other, "name"))
+            report.add((*at, "name"), f'"{policy.name}" is the name of another policy too: {where}')
         if policy.hook and report.sound((*at, "hook"), (*at, "path")) and (wrong := _hook_fault(policy)):
             report.add((*at, "hook"), wrong)
 

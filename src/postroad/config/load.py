@@ -1,12 +1,10 @@
-"""A TOML file becomes one frozen Config, or a list of everything that is wrong with it."""
+"""TOML files become one frozen Config, or a list of everything that is wrong with them."""
 
 from __future__ import annotations
 
-import re
 import socket
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,13 @@ from postroad.config import model, values
 from postroad.config.consistency import check
 from postroad.config.files import path_in
 from postroad.config.keys import LIMIT_FIELDS, OPEN_RELAY_KEY, Keys, Readers, keys
-from postroad.config.locate import key_lines
-from postroad.config.problems import WHOLE_FILE, BadValue, ConfigError, KeyPath, Problem, Report, shown
+from postroad.config.problems import BadValue, ConfigError, KeyPath, Report, shown
+from postroad.config.sources import read_all
 from postroad.config.values import did_you_mean
 from postroad.mail.account import AccountPolicies, AccountPolicy
 from postroad.mail.backoff import RetryPolicy
 from postroad.mail.routing import Route, TlsWish
 from postroad.mail.throttle import Limits
-
-MAX_FILE = 4 * model.MIB
-_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
 @dataclass(slots=True)
@@ -37,7 +32,7 @@ class Tables:
 
 
 def load(path: Path | str) -> model.Config:
-    """The configuration in a file; relative paths in it are relative to its folder.
+    """The configuration in a file and in conf.d/*.toml beside it; paths are relative to its folder.
 
     Reads the files it names (secrets, certificate, keys). Raises ConfigError with
     all problems at once.
@@ -65,52 +60,24 @@ def load_sound(path: Path | str) -> model.Config:
 def accounts_file(path: Path | str) -> Path:
     """The accounts file that a file names, existing or not. Raises ConfigError where it names none."""
     path = Path(path)
-    text = _text(path)
-    table = _document(str(path), text).get("submission", {})
+    merged = read_all(path, keys(path.absolute().parent))
+    table = merged.document.get("submission", {})
     named = table.get("accounts") if isinstance(table, dict) else None
     try:
         return Path(path_in(path.absolute().parent)(named))
     except BadValue as bad:
-        report = Report(str(path), key_lines(text))
+        report = Report(str(path), merged.known)
         reason = "missing; name the file that holds the accounts" if named is None else str(bad)
         report.add(("submission", "accounts"), reason)
         raise ConfigError(report.problems) from None
 
 
 def _parsed(path: Path) -> tuple[model.Config, Tables, Report]:
-    text = _text(path)
-    document = _document(str(path), text)
-    report = Report(str(path), key_lines(text))
-    tables = _read(document, keys(path.absolute().parent), report)
-    return _config(path, tables, report), tables, report
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE + 1)
-    except OSError as error:
-        cure = "; --config or $POSTROAD_CONFIG names another" if isinstance(error, FileNotFoundError) else ""
-        why = f"cannot be read: {error.strerror}{cure}"
-        raise ConfigError([Problem(str(path), 1, WHOLE_FILE, why)]) from None
-    if len(raw) > MAX_FILE:
-        raise ConfigError([Problem(str(path), 1, WHOLE_FILE, "is larger than 4 MiB: not a configuration")])
-    try:
-        # As tomllib does it, so that both count the same lines.
-        return raw.decode("utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem(str(path), line, WHOLE_FILE, "is not UTF-8 text")]) from None
-
-
-def _document(file: str, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = _PLACE.search(str(error))
-        line = int(found[1]) if found and found[1] else max(1, len(text.splitlines()))
-        reason = _PLACE.sub("", str(error))
-        raise ConfigError([Problem(file, line, WHOLE_FILE, f"not TOML: {reason}")]) from None
+    known = keys(path.absolute().parent)
+    merged = read_all(path, known)
+    report = Report(str(path), merged.known, merged.clashes)
+    tables = _read(merged.document, known, report)
+    return replace(_config(path, tables, report), places=merged.places), tables, report
 
 
 def _read(document: Mapping[str, Any], known: Keys, report: Report) -> Tables:
@@ -149,6 +116,7 @@ def _named(value: object, name: str, known: Keys, report: Report) -> dict[str, d
         report.add((name,), f'expected tables written [{name}."NAME"], got {shown(value)}')
         return {}
     found: dict[str, dict[str, Any]] = {}
+    first: dict[str, KeyPath] = {}
     for key, table in value.items():
         path: KeyPath = (name, key)
         if not isinstance(table, dict):
@@ -163,7 +131,8 @@ def _named(value: object, name: str, known: Keys, report: Report) -> dict[str, d
             report.add(path, str(bad))
             continue
         if means in found:
-            report.add(path, "is there twice, in another spelling")
+            report.add(path, f"is there twice, in another spelling: {report.where(first[means])}")
+        first.setdefault(means, path)
         found[means] = _keys(table, path, known.named[name], known, report)
     return found
 
@@ -252,11 +221,14 @@ def _login(
     entry: Mapping[str, Any], certificates: Sequence[Mapping[str, Any]], report: Report
 ) -> model.LoginConfig:
     found: dict[str, str] = {}
+    first: dict[str, KeyPath] = {}
     for n, certificate in enumerate(certificates):
-        _all_of(("fingerprint", "account"), certificate, ("client_certificate", n), report)
+        at: KeyPath = ("client_certificate", n)
+        _all_of(("fingerprint", "account"), certificate, at, report)
         printed = certificate.get("fingerprint", "")
         if printed in found:
-            report.add(("client_certificate", n, "fingerprint"), "is there twice")
+            report.add((*at, "fingerprint"), f"is there twice: {report.where(first[printed])}")
+        first.setdefault(printed, (*at, "fingerprint"))
         found[printed] = certificate.get("account", "")
     return model.LoginConfig(**entry, certificates=found)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
+from postroad.config.places import Places
 from postroad.mail.account import AccountPolicies
 from postroad.mail.aliases import Target
 from postroad.mail.backoff import RetryPolicy
@@ -219,7 +220,7 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration. `origin` completes addresses without a domain; None: hostname."""
+    """The whole configuration. `origin` completes addresses; `places`: where a key is set."""
 
     path: Path | None
     hostname: str
@@ -241,6 +242,7 @@ class Config:
     policies: tuple[PolicyConfig, ...] = ()
     local: LocalConfig = field(default_factory=LocalConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    places: Places = field(default_factory=Places, compare=False, repr=False)
 
     @property
     def socket_path(self) -> Path:

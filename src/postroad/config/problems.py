@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from postroad.config.places import KeyPath, Place
 from postroad.mail.printable import printable
 
-KeyPath = tuple[str | int, ...]
+__all__ = ["WHOLE_FILE", "BadValue", "ConfigError", "KeyPath", "Problem", "Report", "dotted", "shown"]
 
 WHOLE_FILE = "(file)"
 
@@ -26,10 +27,10 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used, with every problem found in it, in the order of the file."""
+    """A configuration that cannot be used, with every problem found in it, in the order of each file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda problem: problem.line)
+        self.problems = sorted(problems, key=lambda problem: (problem.file, problem.line))
         super().__init__("\n".join(map(str, self.problems)))
 
 
@@ -44,27 +45,33 @@ class BadValue(ValueError):
 
 
 class Report:
-    """Collects problems against paths of one file and knows which paths already have one."""
+    """Collects problems against paths of a configuration and knows which paths already have one."""
 
-    def __init__(self, file: str, lines: Mapping[KeyPath, int]) -> None:
+    def __init__(self, file: str, places: Mapping[KeyPath, Place], problems: Iterable[Problem] = ()) -> None:
+        """`file` is the main one, to which is put what has no place."""
         self._file = file
-        self._lines = lines
+        self._places = places
         self._faulty: set[KeyPath] = set()
-        self.problems: list[Problem] = []
+        self.problems: list[Problem] = list(problems)
 
     def add(self, path: KeyPath, text: str) -> None:
         self._faulty.update(path[: n + 1] for n in range(len(path)))
-        self.problems.append(Problem(self._file, self._line(path), dotted(path), text))
+        place = self._place(path)
+        self.problems.append(Problem(place.file, place.line, dotted(path), text))
 
     def sound(self, *paths: KeyPath) -> bool:
         """Whether none of the paths, nor anything below them, has a problem: then they may be compared."""
         return not any(path in self._faulty for path in paths)
 
-    def _line(self, path: KeyPath) -> int:
+    def where(self, path: KeyPath) -> str:
+        """ "file:line", for a problem that has a second place."""
+        return str(self._place(path))
+
+    def _place(self, path: KeyPath) -> Place:
         # A key that is missing is reported where its table begins.
-        while path and path not in self._lines:
+        while path and path not in self._places:
             path = path[:-1]
-        return self._lines.get(path, 1)
+        return self._places.get(path) or Place(self._file, 1)
 
 
 def dotted(path: KeyPath) -> str:
