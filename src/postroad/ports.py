@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from postroad.mail.address import Address
 from postroad.mail.events import Event
+from postroad.mail.frozen import dataclass
 from postroad.mail.idempotency import Kept, Known
 from postroad.mail.message import (
     Change,

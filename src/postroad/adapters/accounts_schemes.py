@@ -11,13 +11,14 @@ import re
 import secrets
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from postroad.adapters.accounts_crypt import available, crypt
 from postroad.mail import scram
+from postroad.mail.frozen import dataclass
 
 SECRET_LONGEST = 1024
 """Octets of a password; more is no password, and hashing it would be work done for a stranger."""

@@ -14,7 +14,6 @@ from asyncio import AbstractEventLoop, Future
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from postroad.config.model import DkimKey
 from postroad.mail.canonical import relaxed_body_hash
 from postroad.mail.dkim_fields import opening, select, signed_field, signed_octets, unsigned_field
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Content
 
 # RFC 8301 3.2: shorter keys are not taken by verifiers.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 
 import dns.asyncresolver
@@ -21,6 +21,7 @@ import dns.rcode
 import dns.resolver
 
 from postroad.mail.address import AddressError, normalise_domain
+from postroad.mail.frozen import dataclass
 from postroad.mail.mx import written_address
 from postroad.mail.reply import printable
 from postroad.ports import AddressAnswer, MxAnswer, MxRecord, NoData, NoSuchName, TryLater

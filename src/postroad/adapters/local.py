@@ -17,7 +17,7 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -35,6 +35,7 @@ from postroad.adapters.local_request import (
 from postroad.adapters.unix_socket import peer_uid, remove_stale
 from postroad.mail.address import Address
 from postroad.mail.events import Event, Removed
+from postroad.mail.frozen import dataclass
 from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Peer, Submission
 from postroad.mail.reply import Reply

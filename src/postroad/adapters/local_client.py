@@ -12,7 +12,8 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from postroad.mail.frozen import dataclass
 
 TIMEOUT = 60.0
 MAX_LINE = 1 << 20

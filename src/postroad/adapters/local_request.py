@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from postroad.mail import xtext
 from postroad.mail.address import Address, AddressError, parse_address
 from postroad.mail.data import has_long_line
+from postroad.mail.frozen import dataclass
 from postroad.mail.headers import split
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LocalNames

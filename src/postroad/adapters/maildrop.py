@@ -19,7 +19,7 @@ import re
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,7 @@ from postroad.adapters.local_request import (
     submit_request,
 )
 from postroad.mail.events import Refused, StorageTrouble
+from postroad.mail.frozen import dataclass
 from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Content, Peer, Submission
 from postroad.mail.reply import Reply

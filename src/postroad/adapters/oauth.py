@@ -13,12 +13,13 @@ import secrets
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final, Protocol
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from postroad.adapters.oauth_keys import KeyRing
+from postroad.mail.frozen import dataclass
 from postroad.mail.jwt import Demands, TokenError, account_of, parse_jwt
 from postroad.mail.printable import printable
 from postroad.ports import Clock

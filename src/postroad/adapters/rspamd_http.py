@@ -7,9 +7,10 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
+
+from postroad.mail.frozen import dataclass
 
 MAX_LINE: Final = 8 * 1024
 MAX_FIELDS: Final = 100

@@ -11,12 +11,12 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from postroad.adapters import segment_format
 from postroad.adapters.segment_marks import is_done, read_marks
 from postroad.adapters.segment_reader import CHUNK, body_name, numbers, segment_name
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Location, StagedBody
 from postroad.ports import DamagedRecord, Record
 

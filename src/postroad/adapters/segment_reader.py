@@ -11,11 +11,11 @@ import os
 import zlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from postroad.adapters import segment_format
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Location, StagedBody
 from postroad.ports import DamagedRecord, Record, Stored
 

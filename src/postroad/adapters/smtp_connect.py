@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,6 +15,7 @@ from aiosmtplib.esmtp import parse_esmtp_extensions
 
 from postroad.adapters.smtp_session import Timeouts
 from postroad.adapters.smtp_watched import Watched, agreed, at, leave, trouble
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import TlsFacts
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply, printable

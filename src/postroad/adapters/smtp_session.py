@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from math import inf
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Envelope, TlsFacts
 from postroad.mail.outcome import Fault, Stage
 from postroad.mail.reply import Reply, ReplyParser

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.mail import sasl, scram
 from postroad.mail.dovecot_auth import Continue, Failed, Passed
+from postroad.mail.frozen import dataclass
 from postroad.mail.login_limits import LoginLimits
 from postroad.mail.reply import Reply
 from postroad.ports_login import Accounts, SaslServer, Tokens

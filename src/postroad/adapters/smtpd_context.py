@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_auth import Logins
 from postroad.adapters.smtpd_guard import LoginGuard
 from postroad.config.model import SubmissionConfig
+from postroad.mail.frozen import dataclass
 from postroad.mail.reply import Reply
 from postroad.mail.source import holder, plain_address
 from postroad.ports import Clock, Events, Intake, NewId, Rights, Spool

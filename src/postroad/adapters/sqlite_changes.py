@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -26,6 +26,7 @@ from postroad.adapters.sqlite_rows import (
     to_recipient,
 )
 from postroad.adapters.sqlite_terms import TermsWriter
+from postroad.mail.frozen import dataclass
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Change, Delivery, Instant, Lane, Location, Message, Recipient
 from postroad.mail.outcome import Outcome

@@ -10,7 +10,6 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +19,7 @@ import aiosqlite
 from postroad.adapters.sqlite_files import BUSY_TIMEOUT, cure, load_queries
 from postroad.adapters.sqlite_rows import Row, to_message, to_pair, to_recipient
 from postroad.mail.address import AddressError, parse_address
+from postroad.mail.frozen import dataclass
 from postroad.mail.idempotency import Known
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Instant, Message, Recipient

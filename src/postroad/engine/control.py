@@ -6,12 +6,12 @@ Recipients in an attempt are left alone: the attempt says what becomes of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from postroad.engine.bounces import Bounces
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.events import Operated, Removed
+from postroad.mail.frozen import dataclass
 from postroad.mail.lifecycle import Happening, ImpossibleStep, State, step
 from postroad.mail.message import Change, Instant, Message, Recipient
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from postroad.mail import mx
 from postroad.mail.classify import judge
+from postroad.mail.frozen import dataclass
 from postroad.mail.mx import Plan, SiteKey
 from postroad.mail.outcome import Fault, Outcome, Stage, Trouble
 from postroad.mail.routing import DIRECT, Endpoint, Hop, Route, TlsWish

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import TypeVar
 
 from postroad.mail.canonical import RelaxedBodyHasher
 from postroad.mail.data import LONG_LINE
+from postroad.mail.frozen import dataclass
 from postroad.mail.mending import Edit, Mended, edited, mend
 from postroad.mail.message import Content, StagedBody
 from postroad.mail.mime import Octets

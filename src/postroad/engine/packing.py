@@ -7,9 +7,9 @@ yet when `pack` returns: the caller adds the rows, and only then is the message 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from postroad.mail.backoff import RetryPolicy, expiry
+from postroad.mail.frozen import dataclass
 from postroad.mail.handling import scheduled
 from postroad.mail.headers import from_domain
 from postroad.mail.lifecycle import State

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 from postroad.mail.events import Held, PolicyFailed
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Content, Envelope, Submission
 from postroad.mail.mime import Octets
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage

@@ -11,7 +11,6 @@ import heapq
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
 
 from postroad.engine.backlog import FULL_DISK_WAIT, PESSIMISTIC
@@ -23,6 +22,7 @@ from postroad.engine.site import Site
 from postroad.engine.sites import Sites
 from postroad.mail.backoff import Again, RetryPolicy, next_attempt
 from postroad.mail.events import HopDeferred, HopFailed, StorageTrouble
+from postroad.mail.frozen import dataclass
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LOCAL
 from postroad.mail.message import Delivery, Instant, Lane, Message, Recipient

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from postroad.engine.ledger import Ledger
 from postroad.engine.slots import Slots
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Instant
 from postroad.mail.routing import Hop
 from postroad.mail.rules import Rules

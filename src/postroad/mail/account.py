@@ -7,9 +7,10 @@ very name, else the first whose pattern matches, else the defaults.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address, ip_network
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Lane, Seconds
 
 NETWORK = "net:"

@@ -8,8 +8,9 @@ by one regular expression; only quoted, literal and internationalised ones go on
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+
+from postroad.mail.frozen import dataclass
 
 # RFC 5321 4.5.3.1: a path has 256 octets, of which the brackets take two.
 MAX_ADDRESS = 254

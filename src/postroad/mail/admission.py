@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from postroad.mail.address import Address
+from postroad.mail.frozen import dataclass
 from postroad.mail.headers import count_received
 from postroad.mail.message import Content, Envelope
 from postroad.mail.reply import Reply

@@ -8,9 +8,9 @@ is for is `mail.local_names`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from postroad.mail.address import Address, AddressError, parse_address
+from postroad.mail.frozen import dataclass
 from postroad.mail.mailboxes import scan
 
 MAX_LINE = 1 << 20

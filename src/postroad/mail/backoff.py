@@ -14,8 +14,9 @@ schedules that reach hours. Two rules keep an installation with short schedules
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Lane
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 

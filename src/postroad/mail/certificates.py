@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.sasl import SaslError, login_name
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from postroad.mail.address import Address
 from postroad.mail.folding import seals
+from postroad.mail.frozen import dataclass
 from postroad.mail.headers import CRLF, FIELD, MBOX_LINE, USUAL_FROM, Field, fields, find_field, lower_lines
 from postroad.mail.mailboxes import scan
 from postroad.mail.message import Peer

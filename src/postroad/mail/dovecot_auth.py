@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.sasl import SaslError, login_name
 
 LINE_LONGEST = 8192

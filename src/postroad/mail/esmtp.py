@@ -10,10 +10,10 @@ client said.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from postroad.mail import xtext
 from postroad.mail.address import USUAL, Address, AddressError, parse_path, usual_address
+from postroad.mail.frozen import dataclass
 from postroad.mail.handling import Asks, HandlingError, parse_asks
 from postroad.mail.message import Body, EnvelopeRecipient, Notify, Ret
 from postroad.mail.reply import Reply

@@ -6,8 +6,7 @@ the configured format; the names of the fields are the keys of the JSON log.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Attempt, Instant, Peer, Submission
 from postroad.mail.reply import Reply
 

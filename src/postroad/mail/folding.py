@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from binascii import b2a_base64
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from postroad.mail.data import LONG_LINE, has_long_line
+from postroad.mail.frozen import dataclass
 from postroad.mail.headers import Field, fields
 
 CRLF: Final = b"\r\n"

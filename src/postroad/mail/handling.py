@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Handling, Instant, Lane, Seconds
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.timestamps import rfc3339

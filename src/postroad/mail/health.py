@@ -7,8 +7,9 @@ the route asks for TLS only when it works.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.tls import TlsLevel
 
 # The second failure in a row is skipped for this long; a timeout costs more than a refusal.

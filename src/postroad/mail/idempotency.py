@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from hashlib import sha256
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.headers import fields, value
 from postroad.mail.message import Content, Envelope, Instant, Submission
 from postroad.mail.reply import Reply

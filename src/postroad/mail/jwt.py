@@ -7,8 +7,8 @@ import json
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.sasl import SaslError, login_name
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")

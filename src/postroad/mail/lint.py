@@ -18,12 +18,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from postroad.mail.address_lists import list_fault
 from postroad.mail.data import LONG_LINE, has_long_line
 from postroad.mail.dates import date_fault
+from postroad.mail.frozen import dataclass
 from postroad.mail.headers import CRLF, Field, fields, from_domain
 from postroad.mail.message import Content, Lane
 from postroad.mail.reply import Reply, printable

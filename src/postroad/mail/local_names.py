@@ -8,11 +8,12 @@ is too old (`engine.forwarding`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from postroad.mail import xtext
 from postroad.mail.address import Address
 from postroad.mail.aliases import Target
+from postroad.mail.frozen import dataclass
 from postroad.mail.headers import fields
 from postroad.mail.message import EnvelopeRecipient, Notify
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from postroad.mail.data import LONG_LINE
 from postroad.mail.encodings import Base64, Encoder, QuotedPrintable, Rewrapped, encoded
 from postroad.mail.folding import CannotFold, fold
+from postroad.mail.frozen import dataclass
 from postroad.mail.headers import fields
 from postroad.mail.mime import (
     IDENTITY,

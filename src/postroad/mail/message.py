@@ -5,10 +5,10 @@ All frozen: a change makes a new value. Times are `Instant`, seconds since 1970 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag, StrEnum
 
 from postroad.mail.address import Address
+from postroad.mail.frozen import dataclass
 from postroad.mail.lifecycle import State
 from postroad.mail.outcome import Outcome
 from postroad.mail.routing import Endpoint, Hop

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.headers import fields, split
 
 MAX_PARTS: Final = 10_000

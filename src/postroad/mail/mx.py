@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import groupby, zip_longest
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.routing import Endpoint, Hop
 from postroad.mail.tls import Requirement

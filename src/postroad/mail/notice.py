@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Body, Instant, Message, Notify, Recipient, Ret
 
 # What all recipients' replies may take together in a report, each at least and at most.

@@ -6,9 +6,9 @@ prints it. (The idea of one status value carried whole is Postfix's DSN.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.reply import Reply
 
 

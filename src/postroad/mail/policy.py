@@ -15,13 +15,14 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from postroad.mail.address import AddressError, parse_address
 from postroad.mail.admission import consider_recipient
 from postroad.mail.completion import DROPPED
 from postroad.mail.folding import CannotFold, encoded_words, folded_field
+from postroad.mail.frozen import dataclass
 from postroad.mail.headers import CRLF, fields
 from postroad.mail.message import Envelope, EnvelopeRecipient, Instant, Lane, Peer
 from postroad.mail.mime import WINDOW, Octets, pieces

@@ -7,10 +7,10 @@ and with them the header stays below `LONGEST` octets.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.source import plain_address
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"

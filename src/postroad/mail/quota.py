@@ -7,11 +7,11 @@ one begins, and the reply can say when that is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from postroad.mail.account import AccountPolicy, Rate
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Instant, Seconds
 from postroad.mail.reply import Reply
 

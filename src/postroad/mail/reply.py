@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from postroad.mail.frozen import dataclass
 
 MAX_LINE = 2048
 MAX_LINES = 100

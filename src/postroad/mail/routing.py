@@ -7,10 +7,11 @@ domain: stable, stored with the recipient, what the scheduler looks at.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from postroad.mail.address import Address
+from postroad.mail.frozen import dataclass
 from postroad.mail.throttle import Limits
 
 DIRECT = "mx"

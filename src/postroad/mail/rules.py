@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.outcome import Reason, Stage
 from postroad.mail.reply import Reply
 

@@ -6,7 +6,9 @@ import binascii
 import json
 import re
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from postroad.mail.frozen import dataclass
 
 LOGIN_LONGEST = 255
 """Octets of a name."""

@@ -7,8 +7,9 @@ import hashlib
 import hmac
 import re
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.sasl import Gs2Header, SaslError, parse_gs2, saslname
 from postroad.mail.saslprep import prepared, saslprep
 

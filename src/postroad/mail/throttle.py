@@ -10,8 +10,9 @@ of a recipient or a message never do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.outcome import Outcome
 
 # After "too many connections": this long at the lowered cap, then one more each step.

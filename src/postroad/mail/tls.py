@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.routing import TlsWish
 
 

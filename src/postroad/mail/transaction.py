@@ -11,9 +11,9 @@ knows best.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from postroad.mail.address import Address
+from postroad.mail.frozen import dataclass
 from postroad.mail.message import Body, Envelope, EnvelopeRecipient, Handling, Notify
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply

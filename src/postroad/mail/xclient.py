@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+from postroad.mail.frozen import dataclass
 from postroad.mail.source import plain_address
 from postroad.mail.xtext import XtextError, decode
 
