@@ -49,9 +49,17 @@ def parser() -> Parser:
 
 
 def _config(verbs: argparse._SubParsersAction[Parser]) -> None:
-    actions = _actions(verbs, "config", "check the configuration")
+    actions = _actions(verbs, "config", "check the configuration, or show it")
     check = actions.add_parser("check", help="every problem as file:line: key: problem; exit 78")
     check.add_argument("file", nargs="?", metavar="FILE", help="default: the configuration in use")
+    check.add_argument("--quiet", action="store_true", help="say nothing where all is well")
+    show = actions.add_parser("show", help="every key as it holds, secrets left out")
+    which = show.add_mutually_exclusive_group()
+    which.add_argument("--defaults", action="store_true", help="what holds where no file says otherwise")
+    which.add_argument("--changed", action="store_true", help="only what is not as by default")
+    show.add_argument("--origin", action="store_true", help="behind each key file and line that set it")
+    show.add_argument("--json", action="store_true", help="one object a key, one a line")
+    actions.add_parser("schema", help="a JSON Schema of the configuration, for editors")
 
 
 def _account(verbs: argparse._SubParsersAction[Parser]) -> None:

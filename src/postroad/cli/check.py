@@ -10,7 +10,7 @@ from postroad.config import ConfigError, load
 from postroad.config.alias_files import read as read_aliases
 
 
-def run(path: str) -> int:
+def run(path: str, *, quiet: bool = False) -> int:
     try:
         config = load(path)
     except ConfigError as error:
@@ -21,6 +21,8 @@ def run(path: str) -> int:
         print(problem, file=sys.stderr)
     if aliases.errors:
         return os.EX_CONFIG
+    if quiet:
+        return os.EX_OK
     listeners = ", ".join(str(listener) for listener in config.listeners) or "none: local programs only"
     say(f"{path}: good")
     say(f"  {config.hostname}, queue in {config.state_directory}")

@@ -52,9 +52,7 @@ def _run(args: Namespace) -> int:
 
             return demo.main()
         case "config":
-            from postroad.cli import check
-
-            return check.run(args.file or config)
+            return _config(config, args)
         case "account":
             if args.action == "show":
                 from postroad.cli import account_view
@@ -85,6 +83,16 @@ def _serve(config: str) -> int:
     from postroad.daemon import main as serve
 
     return serve(load(config))
+
+
+def _config(config: str, args: Namespace) -> int:
+    if args.action == "check":
+        from postroad.cli import check
+
+        return check.run(args.file or config, quiet=args.quiet)
+    from postroad.cli import config_show
+
+    return config_show.show(config, args) if args.action == "show" else config_show.show_schema()
 
 
 def _queue(config: str, args: Namespace) -> int:

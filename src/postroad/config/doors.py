@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from postroad.config.problems import BadValue, shown
+from postroad.config.spelling import TEXT, matching, spelled
 from postroad.config.values import Reader, host_address, split_port, text
 
 # A name in LISTEN_FDNAMES (sd_listen_fds(3)); the colon parts names there.
@@ -24,6 +25,7 @@ def address_in(base: Path) -> Reader:
     is passed under that name.
     """
 
+    @spelled(TEXT)
     def read(value: object) -> dict[str, Any]:
         word = value if isinstance(value, str) else ""
         if word.startswith("unix:"):
@@ -52,6 +54,7 @@ def listener_address(value: object) -> tuple[str, int]:
     return host_address(host, example), port
 
 
+@spelled(matching("0?[0-7]{3}"))
 def mode(value: object) -> int:
     """The permissions of a Unix socket in octal: who may write may connect."""
     word = value if isinstance(value, str) else ""
@@ -60,6 +63,7 @@ def mode(value: object) -> int:
     return int(word, 8)
 
 
+@spelled(TEXT)
 def owner(value: object) -> tuple[int, int]:
     """ "user", "user:group" or ":group" as uid and gid; -1 for what is not named."""
     user, _, group = text(value).partition(":")

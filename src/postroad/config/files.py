@@ -1,48 +1,83 @@
-"""Files and secrets that a configuration names, looked at when it is read."""
+"""Files and secrets that a configuration names, looked at when it is read.
+
+A daemon that gave root up may not read all of them again. `Folder.kept` has what was
+read before (see `adapters.privileges`), which stands for a file that cannot be read.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from postroad.config.problems import BadValue
+from postroad.config.spelling import TEXT, spelled
 from postroad.config.values import Reader, text
 
 MAX_SECRET = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file that a configuration names; `private`: others than its user should not be able to read it."""
+
+    path: Path
+    private: bool
+
+
+@dataclass(slots=True)
+class Folder:
+    """Where a configuration lies: relative paths start at `base`. `named` is filled while it is read."""
+
+    base: Path
+    kept: Mapping[Path, Path] = field(default_factory=dict)
+    named: list[NamedFile] = field(default_factory=list)
+
+    def readable(self, path: Path, *, private: bool) -> Path:
+        """The file itself, or what was kept of it. Raises BadValue."""
+        self.named.append(NamedFile(path, private))
+        if os.access(path, os.R_OK):
+            if not path.is_file():
+                raise BadValue(f"{path}: not a file")
+            return path
+        if path in self.kept:
+            return self.kept[path]
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise BadValue(f"{path}: no such file") from None
+        except OSError as error:
+            raise BadValue(f"{path}: {error.strerror}") from None
+        raise BadValue(f"{path}: cannot be read by this user")
+
+
 def path_in(base: Path) -> Reader:
     """A path, relative to the folder of the configuration file; it need not exist."""
 
+    @spelled(TEXT)
     def read(value: object) -> Path:
         return base / text(value)
 
     return read
 
 
-def file_in(base: Path) -> Reader:
+def file_in(folder: Folder, *, private: bool = False) -> Reader:
     """A readable file; also "file:PATH", or "credential:NAME" for one of systemd's."""
 
+    @spelled(TEXT)
     def read(value: object) -> Path:
-        return _file(base, text(value))
+        return _file(folder, text(value), private=private)
 
     return read
 
 
-def _file(base: Path, word: str) -> Path:
+def _file(folder: Folder, word: str, *, private: bool) -> Path:
     if word.startswith("env:"):
         raise BadValue("this is read from a file; an environment variable cannot stand for it")
     if word.startswith("credential:"):
-        file = _credential(word.removeprefix("credential:"))
-    else:
-        file = base / word.removeprefix("file:")
-    if not file.exists():
-        raise BadValue(f"{file}: no such file")
-    if not file.is_file():
-        raise BadValue(f"{file}: not a file")
-    if not os.access(file, os.R_OK):
-        raise BadValue(f"{file}: cannot be read by this user")
-    return file
+        return folder.readable(_credential(word.removeprefix("credential:")), private=False)
+    return folder.readable(folder.base / word.removeprefix("file:"), private=private)
 
 
 def _credential(name: str) -> Path:
@@ -56,12 +91,13 @@ def _credential(name: str) -> Path:
     return Path(folder) / name
 
 
-def secret_in(base: Path) -> Reader:
+def secret_in(folder: Folder) -> Reader:
     """A secret: as it stands, or "file:PATH", "env:NAME", "credential:NAME".
 
     Of a file the first line counts, without its line end.
     """
 
+    @spelled(TEXT, secret=True)
     def read(value: object) -> str:
         word = text(value)
         if word.startswith("env:"):
@@ -69,7 +105,7 @@ def secret_in(base: Path) -> Reader:
             if found is None:
                 raise BadValue(f"${word.removeprefix('env:')} is not set")
         elif word.startswith(("file:", "credential:")):
-            found = _first_line(_file(base, word))
+            found = _first_line(_file(folder, word, private=True))
         else:
             found = word
         if not found or any(char in found for char in "\0\r\n"):

@@ -118,8 +118,14 @@ class Keys:
         return next((f"[[{name}]]" for name, readers in self.repeated.items() if key in readers), None)
 
 
-def keys(base: Path) -> Keys:
-    """The keys of a file in the folder `base`, to which relative paths are relative."""
+def keys(base: Path, folder: files.Folder | None = None) -> Keys:
+    """The keys of a file in the folder `base`; `folder` notes what files it names, and has what was kept."""
+    folder = folder or files.Folder(base)
+    file, private, secret = (
+        files.file_in(folder),
+        files.file_in(folder, private=True),
+        files.secret_in(folder),
+    )
     return Keys(
         top={
             "hostname": values.qualified,
@@ -127,18 +133,18 @@ def keys(base: Path) -> Keys:
             "state_directory": files.path_in(base),
         },
         tables={
-            "submission": _submission(base),
+            "submission": _submission(private),
             "content": _CONTENT,
             "queue": {"low_water": size},
-            "tls": dict.fromkeys(("certificate", "key", "client_ca"), files.file_in(base)),
+            "tls": {"certificate": file, "key": private, "client_ca": file},
             "login": _LOGIN,
-            "oauth": _oauth(base),
+            "oauth": _oauth(file, secret),
             "dns": _DNS,
             "delivery": {
                 "port": _PORT,
                 "allow_private_addresses": flag,
                 "max_connections": _COUNT,
-                "ca_file": files.file_in(base),
+                "ca_file": file,
                 **LIMITS,
             },
             "retry": RETRY,
@@ -157,19 +163,12 @@ def keys(base: Path) -> Keys:
                 "relay": values.relay,
                 "tls": choice(*(wish.value for wish in TlsWish)),
                 "username": values.text,
-                "password": files.secret_in(base),
+                "password": secret,
                 **LIMITS,
             },
-            "policy": _policy(base),
-            "client_certificate": {
-                "fingerprint": values.fingerprint,
-                "account": values.login,
-            },
-            "dkim": {
-                "domain": values.domain,
-                "selector": values.selector,
-                "key": files.file_in(base),
-            },
+            "policy": _policy(base, secret),
+            "client_certificate": {"fingerprint": values.fingerprint, "account": values.login},
+            "dkim": {"domain": values.domain, "selector": values.selector, "key": private},
         },
         named={"account": ACCOUNT},
     )
@@ -198,13 +197,13 @@ def _listener(base: Path) -> Readers:
     }
 
 
-def _oauth(base: Path) -> Readers:
+def _oauth(file: Reader, secret: Reader) -> Readers:
     return {
         "introspection_url": values.web_address,
         "client_id": values.text,
-        "client_secret": files.secret_in(base),
+        "client_secret": secret,
         "timeout": duration,
-        "key": files.file_in(base),
+        "key": file,
         "issuer": values.text,
         "audience": values.text,
         "scope": values.text,
@@ -213,10 +212,10 @@ def _oauth(base: Path) -> Readers:
     }
 
 
-def _submission(base: Path) -> Readers:
+def _submission(private: Reader) -> Readers:
     return {
         "trusted_networks": listed(values.network, empty=True),
-        "accounts": files.file_in(base),
+        "accounts": private,
         "max_message_size": size,
         "max_recipients": _COUNT,
         "max_received": number(1, 1000),
@@ -241,13 +240,13 @@ def _submission(base: Path) -> Readers:
     }
 
 
-def _policy(base: Path) -> Readers:
+def _policy(base: Path, secret: Reader) -> Readers:
     return {
         "name": values.text,
         "hook": values.hook,
         "path": files.path_in(base),
         "rspamd": values.http_address,
-        "password": files.secret_in(base),
+        "password": secret,
         "max_size": size,
         "actions": values.mapping(RSPAMD_ACTIONS, choice(*RSPAMD_MEANINGS)),
         "timeout": duration,

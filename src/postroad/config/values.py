@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from postroad.config.problems import BadValue, KeyPath, shown
+from postroad.config.spelling import TEXT, matching, schema_of, spelled
 from postroad.mail.account import Rate
 from postroad.mail.address import Address, AddressError, parse_address
 from postroad.mail.message import Lane
@@ -27,6 +28,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 60
 _DURATION = re.compile(
     r"(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?(?:([0-9]{1,9})ms)?"
 )
+SPELLED_DURATION = r"([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?"
 _DURATION_UNITS = ("w", "d", "h", "m", "s", "ms")
 LONGEST = 3650 * 86400.0
 
@@ -53,6 +55,7 @@ _LOCAL = re.compile(r"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]|[^\x00-\x7f]){1,64}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?")
 
 
+@spelled(TEXT)
 def text(value: object) -> str:
     if not isinstance(value, str):
         raise BadValue(f"expected a text in quotes, got {shown(value)}")
@@ -61,6 +64,7 @@ def text(value: object) -> str:
     return value
 
 
+@spelled({"type": "boolean"})
 def flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise BadValue(f"expected true or false, got {shown(value)}")
@@ -70,6 +74,7 @@ def flag(value: object) -> bool:
 def number(low: int, high: int) -> Reader:
     """A whole number from low to high, both allowed."""
 
+    @spelled({"type": "integer", "minimum": low, "maximum": high})
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise BadValue(f"expected a whole number, got {shown(value)}")
@@ -81,6 +86,7 @@ def number(low: int, high: int) -> Reader:
 
 
 def choice(*allowed: str) -> Reader:
+    @spelled({"enum": list(allowed)})
     def read(value: object) -> str:
         if isinstance(value, str) and value in allowed:
             return value
@@ -99,6 +105,7 @@ def did_you_mean(word: object, known: tuple[str, ...] | list[str]) -> str:
     return f'; did you mean "{folded[near[0]]}"?' if near else ""
 
 
+@spelled(matching(SPELLED_DURATION))
 def duration(value: object) -> float:
     """Seconds, more than none: "90s", "5m", "1h30m", "5d", "250ms"."""
     example = f'expected a duration such as "5m", "1h30m" or "5d", got {shown(value)}'
@@ -115,11 +122,13 @@ def duration(value: object) -> float:
     return seconds
 
 
+@spelled(matching(f"off|{SPELLED_DURATION}"))
 def duration_or_off(value: object) -> float:
     """As `duration`, or "off": none, 0."""
     return 0.0 if value == "off" else duration(value)
 
 
+@spelled(matching(r"[0-9]{1,12} ?([KMG]iB|[KkMG]B|B)"))
 def size(value: object) -> int:
     """Octets, more than none: "25MiB" (1024s), "50MB" (1000s), "512B"."""
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
@@ -132,6 +141,7 @@ def size(value: object) -> int:
     return octets
 
 
+@spelled(TEXT)
 def local_target(value: object) -> Address | str:
     """An address, or a name without domain that has an alias."""
     word = text(value)
@@ -142,6 +152,7 @@ def local_target(value: object) -> Address | str:
     return address if "@" in word else address.local.lower()
 
 
+@spelled(TEXT)
 def network(value: object) -> IPv4Network | IPv6Network:
     """A network in CIDR; a single address is a network of one.
 
@@ -159,6 +170,7 @@ def network(value: object) -> IPv4Network | IPv6Network:
         ) from None
 
 
+@spelled(TEXT)
 def nameserver(value: object) -> tuple[str, int]:
     """Address and port of a resolver; port 53 where none is written."""
     example = f'expected a resolver such as "127.0.0.1:53" or "[::1]:53", got {shown(value)}'
@@ -170,6 +182,7 @@ def nameserver(value: object) -> tuple[str, int]:
     return host_address(host, example), port or 53
 
 
+@spelled(TEXT)
 def relay(value: object) -> tuple[str, int | None]:
     """Next hop as host and port, None where no port is written.
 
@@ -214,6 +227,7 @@ def host_address(host: str, example: str) -> str:
         raise BadValue(example) from None
 
 
+@spelled(TEXT)
 def domain(value: object) -> str:
     """A domain name in lower-case A-labels (RFC 1123 2.1, RFC 5890); U-labels are converted."""
     name = text(value).lower().removesuffix(".")
@@ -234,6 +248,7 @@ def _a_labels(name: str, value: object) -> str:
         raise BadValue(f"{shown(value)} is no domain: {printable(str(error))}") from None
 
 
+@spelled(TEXT)
 def qualified(value: object) -> str:
     """A domain with at least two labels, as HELO and Message-ID want it."""
     name = domain(value)
@@ -242,6 +257,7 @@ def qualified(value: object) -> str:
     return name
 
 
+@spelled(TEXT)
 def pattern(value: object) -> str:
     """What a route matches: "example.net", "*.example.org" (below it) or "*" (all)."""
     word = text(value)
@@ -256,6 +272,7 @@ def pattern(value: object) -> str:
         ) from None
 
 
+@spelled(TEXT)
 def sender_pattern(value: object) -> str:
     """As whom an account may send (`mail.senders`): addresses, domains, wildcards, {account}."""
     word = text(value)
@@ -274,6 +291,7 @@ def sender_pattern(value: object) -> str:
         ) from None
 
 
+@spelled(TEXT)
 def account_pattern(value: object) -> str:
     """The name of an account, "net:ADDRESS", "net:NETWORK", "uid:NUMBER", or a pattern with "*"."""
     word = text(value)
@@ -290,6 +308,7 @@ def account_pattern(value: object) -> str:
     return word
 
 
+@spelled(matching(r"[0-9]{1,9}/.+"))
 def rate(value: object) -> Rate:
     """A number for a time: "60/1m", "10/1s"; the time may be a bare unit, "60/m"."""
     found = _RATE.fullmatch(value) if isinstance(value, str) else None
@@ -302,10 +321,15 @@ def rate(value: object) -> Rate:
         raise BadValue(f'expected a rate such as "60/1m" or "10/1s", got {shown(value)}') from None
 
 
+_LANES = tuple(each.name.lower() for each in Lane)
+
+
+@spelled({"enum": list(_LANES)})
 def lane(value: object) -> Lane:
-    return Lane[choice(*(each.name.lower() for each in Lane))(value).upper()]
+    return Lane[str(choice(*_LANES)(value)).upper()]
 
 
+@spelled(matching("(:*[0-9A-Fa-f]){64}:*"))
 def fingerprint(value: object) -> str:
     """SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` prints it; answered in lower case."""
     word = text(value).replace(":", "").lower()
@@ -314,6 +338,7 @@ def fingerprint(value: object) -> str:
     return word
 
 
+@spelled(matching("/.*"))
 def absolute_path(value: object) -> Path:
     """Of a socket, which need not be there yet."""
     word = text(value)
@@ -322,6 +347,7 @@ def absolute_path(value: object) -> Path:
     return Path(word)
 
 
+@spelled(TEXT)
 def web_address(value: object) -> str:
     """https everywhere; http on loopback alone, since tokens go there."""
     word = text(value)
@@ -344,6 +370,7 @@ def web_address(value: object) -> str:
     return word
 
 
+@spelled(TEXT)
 def login(value: object) -> str:
     """The name of an account that logs in."""
     try:
@@ -352,6 +379,7 @@ def login(value: object) -> str:
         raise BadValue(f"expected the name of an account, got {shown(value)}") from None
 
 
+@spelled(TEXT)
 def selector(value: object) -> str:
     """A DKIM selector (RFC 6376 3.1): labels that may also hold underscores."""
     name = text(value).lower()
@@ -360,6 +388,7 @@ def selector(value: object) -> str:
     return name
 
 
+@spelled(matching("[^:]+:[^:]+"))
 def hook(value: object) -> str:
     """Python code by its name: "package.module:callable"."""
     word = text(value)
@@ -370,6 +399,7 @@ def hook(value: object) -> str:
     return word
 
 
+@spelled(TEXT)
 def http_address(value: object) -> str:
     word = text(value)
     try:
@@ -385,6 +415,9 @@ def http_address(value: object) -> str:
 def mapping(known: tuple[str, ...], reader: Reader) -> Reader:
     """A table from these words to what the reader reads, as a tuple of pairs."""
 
+    properties = {key: schema_of(reader) or {} for key in known}
+
+    @spelled({"type": "object", "properties": properties, "additionalProperties": False})
     def read(value: object) -> tuple[tuple[str, Any], ...]:
         if not isinstance(value, dict):
             raise BadValue(f"expected a table in braces, got {shown(value)}")
@@ -404,6 +437,7 @@ def mapping(known: tuple[str, ...], reader: Reader) -> Reader:
     return read
 
 
+@spelled(matching("[a-z0-9]([a-z0-9_-]{0,38}[a-z0-9])?"))
 def route_name(value: object) -> str:
     name = text(value)
     if not _NAME.fullmatch(name):
@@ -416,6 +450,7 @@ def route_name(value: object) -> str:
 def listed(reader: Reader, *, empty: bool = False) -> Reader:
     """A list of what the reader reads, as a tuple; every bad item is told."""
 
+    @spelled({"type": "array", "items": schema_of(reader) or {}, **({} if empty else {"minItems": 1})})
     def read(value: object) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise BadValue(f"expected a list in brackets, got {shown(value)}")
