@@ -38,7 +38,7 @@ def test_a_command_of_the_readme_is_one_the_program_has(command: str) -> None:
 
 def test_every_verb_of_the_queue_is_in_the_readme() -> None:
     shown = {shlex.split(command)[2] for command in COMMANDS if command.startswith("postroad queue")}
-    assert shown == {"list", "show", "cat", "retry", "hold", "release", "delete", "bounce"}
+    assert shown == {"list", "show", "cat", "retry", "hold", "release", "delete", "bounce", "shape"}
 
 
 @pytest.mark.parametrize("path", PATHS)

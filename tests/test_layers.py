@@ -28,12 +28,14 @@ ALLOWED = {
     "config": {"mail"},
     "adapters": {"mail", "ports", "ports_login", "config.model"},
     # Of the ports the values alone: what the reader of the index is asked with and answers.
-    "cli": {"mail", "ports", "config", "adapters", "daemon", "demo"},
+    "cli": {"mail", "ports", "config", "adapters", "daemon", "demo", "office"},
     "demo": {"adapters.accounts_file"},
     "parts": {"mail", "ports", "engine", "config", "adapters", "parts_logins"},
     # A part of the parts.
     "parts_logins": {"mail", "ports", "config", "adapters"},
     "daemon": {"mail", "ports", "engine", "config", "adapters", "parts"},
+    # The daemon's parts for one command, while there is no daemon.
+    "office": {"mail", "ports", "engine", "config", "adapters", "parts"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }
@@ -49,6 +51,7 @@ LIBRARIES = {
     "parts": set[str](),
     "parts_logins": set[str](),
     "daemon": {"uvloop"},
+    "office": set[str](),
 }
 # An adapter may be several files: those whose names begin so, the longest match first.
 FAMILIES = {

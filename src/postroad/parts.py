@@ -204,10 +204,17 @@ def build(config: Config, events: EventHub, fatal: Callable[[BaseException], Non
     loaded = material(config)
     config.state_directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     accounts = password_accounts(config)
+    base = _foundation(config, events)
+    engine = _engine(config, base, loaded)
+    return Parts(base, engine, _entrances(config, base, engine, loaded, accounts, fatal), loaded)
+
+
+def _foundation(config: Config, events: EventHub) -> Foundation:
+    """Takes the lock first: who does not get it has touched nothing."""
     chance = random.Random()  # seeded by the system
     spool = Segments(config.spool_path, low_water=config.queue.low_water)
     _refuse_lost_index(config)
-    base = Foundation(
+    return Foundation(
         clock=SystemClock(),
         chance=chance,
         new_id=IdMaker(chance),
@@ -215,8 +222,28 @@ def build(config: Config, events: EventHub, fatal: Callable[[BaseException], Non
         spool=spool,
         queue=SqliteQueue(config.index_path),
     )
+
+
+def build_office(
+    config: Config, events: EventHub, loaded: Material
+) -> tuple[Foundation, Engine, QueueControl]:
+    """What changes a queue that no daemon owns: nothing that moves mail will run. Raises as `build`."""
+    base = _foundation(config, events)
     engine = _engine(config, base, loaded)
-    return Parts(base, engine, _entrances(config, base, engine, loaded, accounts, fatal), loaded)
+    return base, engine, _control(base, engine, lambda: {"running": False})
+
+
+def _control(base: Foundation, engine: Engine, facts: Callable[[], dict[str, object]]) -> QueueControl:
+    return QueueControl(
+        queue=base.queue,
+        spool=base.spool,
+        scheduler=engine.scheduler,
+        sites=engine.sites,
+        bounces=engine.bounces,
+        clock=base.clock,
+        events=base.events,
+        facts=facts,
+    )
 
 
 def _refuse_lost_index(config: Config) -> None:
@@ -338,16 +365,7 @@ def _entrances(
         rights=rights,
         short_names=_short_names(config),
     )
-    control = QueueControl(
-        queue=queue,
-        spool=base.spool,
-        scheduler=engine.scheduler,
-        sites=engine.sites,
-        bounces=engine.bounces,
-        clock=clock,
-        events=events,
-        facts=_facts(config, smtp, clock.now()),
-    )
+    control = _control(base, engine, _facts(config, smtp, clock.now()))
     local = LocalDoor(config.socket_path, control, gate, events, clock, loaded.local)
     maildrop = MaildropDoor(config.maildrop_path, gate, queue, new_id, clock, events, loaded.maildrop)
     return Entrances(intake, linter, policies, rights, replays, accounts, smtp, local, maildrop)

@@ -25,6 +25,7 @@ from postroad.mail.message import (
     Message,
     Recipient,
     StagedBody,
+    Step,
     Submission,
     TlsFacts,
 )
@@ -348,7 +349,10 @@ class MovingQueue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QueueFilter:
-    """All given conditions must hold. Empty `ids`: any. `older_than` is an Instant."""
+    """All given conditions must hold. Empty `ids`: any. `older_than` is an Instant.
+
+    `sites`: any of these, each the name of a hop, of its route, or both as str(Hop) has them.
+    """
 
     ids: tuple[str, ...] = ()
     to: str | None = None
@@ -356,6 +360,7 @@ class QueueFilter:
     domain: str | None = None
     state: str | None = None
     older_than: Instant | None = None
+    sites: tuple[str, ...] = ()
 
 
 # --- names ---------------------------------------------------------------------
@@ -423,6 +428,11 @@ class Session(Protocol):
 
     @property
     def tls(self) -> TlsFacts | None: ...
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What setting it up took, stage by stage."""
+        ...
 
     @property
     def usable(self) -> bool:
@@ -520,6 +530,10 @@ class Control(Protocol):
 
     async def status(self) -> dict[str, object]:
         """What runs and waits now, as JSON values with stable keys."""
+        ...
+
+    def hops_of(self, site: str) -> list[str]:
+        """The hops, as `QueueFilter.sites` names them, that lead to a site: an MX group or a host of it."""
         ...
 
     async def operate(self, verb: str, filter: QueueFilter, uid: int | None) -> list[tuple[str, str]]:

@@ -106,11 +106,11 @@ def test_every_problem_of_a_configuration_is_told_with_78(
 
 
 @pytest.mark.parametrize("verb", ["retry", "hold", "release", "delete", "bounce"])
-def test_without_a_daemon_the_queue_is_not_changed(config: Path, capsys: Captured, verb: str) -> None:
-    assert run("queue", verb, "0123456789AB", config=config) == os.EX_UNAVAILABLE
+def test_a_queue_that_never_was_is_not_changed(config: Path, capsys: Captured, verb: str) -> None:
+    assert run("queue", verb, "0123456789AB", config=config) == os.EX_NOINPUT
     err = capsys.readouterr().err
-    assert err == f"postroad: no daemon: {config.parent}/state/postroad.sock does not exist; " + (
-        "start it (postroad serve)\n"
+    assert err == f"postroad: {config.parent}/state/queue.sqlite: no queue; " + (
+        "has the daemon ever run with this configuration?\n"
     )
 
 

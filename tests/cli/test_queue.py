@@ -16,7 +16,9 @@ import pytest
 from postroad.adapters.hub import EventHub
 from postroad.adapters.local import LocalDoor, LocalSettings
 from postroad.cli.main import main
+from postroad.cli.queue import print_pages
 from postroad.mail.lifecycle import State
+from postroad.mail.message import Message, Recipient
 from postroad.ports import QueueFilter
 from tests.support.build import HEAD, NOW, deferred, hop, message, queue_id, recipient
 from tests.support.operating import RememberingControl, RememberingIntake, StoppedClock, hop_of
@@ -113,11 +115,54 @@ async def test_the_list_for_people_says_why_and_until_when(capsys: Captured) -> 
         (["--state", "active"], ["e@example.org"]),
         (["--state", "waiting", "--from", "a@example.com"], ["b@example.org", "c@example.net"]),
         (["--older", "3650d"], ["e@example.org"]),
+        (["--site", "relay-1"], ["c@example.net"]),
+        (["--site", "127.0.0.1:26"], ["c@example.net"]),
+        (["--site", "relay-1:127.0.0.1:26"], ["c@example.net"]),
+        (["--site", "Example.org", "--state", "held"], ["d@example.org"]),
     ],
 )
 async def test_filters_must_all_hold(capsys: Captured, filters: list[str], recipients: list[str]) -> None:
     async with queued() as directory:
         assert await listed(directory, capsys, *filters) == recipients
+
+
+async def test_a_page_is_out_before_the_next_is_read(capsys: Captured) -> None:
+    told: list[str] = []
+
+    async def pages() -> AsyncIterator[list[tuple[Message, Recipient]]]:
+        for n in (1, 2, 3):
+            owner = message(n)
+            yield [(owner, recipient(owner))]
+            told.append(capsys.readouterr().out)
+
+    await print_pages(pages(), lambda owner, _: [owner.id])
+    assert told == [f"{queue_id(n)}\n" for n in (1, 2, 3)]
+
+
+async def test_the_other_formats_show_the_same_messages(capsys: Captured) -> None:
+    async with queued() as directory:
+        assert await run(directory, "queue", "list", "--format", "mailq") == 0
+        text = capsys.readouterr().out
+        assert await run(directory, "queue", "list", "--format", "postqueue-json") == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert text.startswith("----Queue ID-----")
+    assert text.endswith("-- 293 Kbytes in 3 Requests.\n")
+    assert [one["queue_name"] for one in found] == ["deferred", "hold", "active"]
+    assert [len(one["recipients"]) for one in found] == [2, 1, 1]
+
+
+async def test_a_filter_or_ids_from_stdin_say_what_is_shown(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with queued() as directory:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{queue_id(3)} x\n{queue_id(1)}\n"))
+        assert await run(directory, "queue", "show", "--json", "-") == 0
+        assert await run(directory, "queue", "show", "--json", "--site", "relay-1") == 0
+        assert await run(directory, "queue", "show") == os.EX_USAGE
+        found = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{queue_id(2)}\n"))
+        assert await listed(directory, capsys, "-") == ["d@example.org"]
+    assert found == [queue_id(3), queue_id(1), queue_id(1)]
 
 
 async def test_an_empty_queue_is_called_empty(capsys: Captured) -> None:
@@ -235,6 +280,17 @@ async def test_filters_and_all_reach_the_daemon(capsys: Captured) -> None:
     ]
     first = json.loads(capsys.readouterr().out.splitlines()[0])
     assert first == {"id": queue_id(1), "recipient": "b@example.org"}
+
+
+async def test_a_site_reaches_the_daemon_and_its_hops_the_index(capsys: Captured) -> None:
+    control = RememberingControl()
+    async with served(control) as directory:
+        await fill(directory, (message(1), [recipient("b@of.mx", hop=hop("hop.of.mx"))], b"x\r\n"))
+        assert await run(directory, "queue", "hold", "--site", "mx") == 0
+        capsys.readouterr()
+        assert await listed(directory, capsys, "--site", "mx") == ["b@of.mx"]
+        assert await listed(directory, capsys, "--site", "other") == []
+    assert [asked[1] for asked in control.asked] == [QueueFilter(sites=("mx",))]
 
 
 async def test_an_id_that_was_not_changed_is_told_with_66(capsys: Captured) -> None:

@@ -490,6 +490,9 @@ SELECTIONS: list[tuple[QueueFilter, list[tuple[int, int]]]] = [
     (QueueFilter(state="delivered"), []),
     (QueueFilter(older_than=NOW), [(1, 0), (1, 1)]),
     (QueueFilter(domain="two.example", state="waiting"), [(1, 1)]),
+    (QueueFilter(sites=("two.example",)), [(1, 1), (2, 0)]),
+    (QueueFilter(sites=("mx:one.example", "three.example")), [(1, 0), (3, 0)]),
+    (QueueFilter(sites=("mx",), state="held"), [(2, 0)]),
 ]
 
 

@@ -264,8 +264,13 @@ def _wanted(filter: QueueFilter, message: Message, row: Recipient) -> bool:
             filter.domain is None or row.address.domain == filter.domain.lower(),
             filter.state is None or row.state.name.lower() == filter.state,
             filter.older_than is None or message.received_at < filter.older_than,
+            not filter.sites or any(name in _names(row.hop) for name in filter.sites),
         )
     )
+
+
+def _names(hop: Hop) -> tuple[str, ...]:
+    return hop.name, hop.route, f"{hop.route}:{hop.name}"
 
 
 def _same(address: Address | None, text: str) -> bool:

@@ -48,6 +48,9 @@ class RememberingControl:
     async def status(self) -> dict[str, object]:
         return {"waiting": 3}
 
+    def hops_of(self, site: str) -> list[str]:
+        return [f"hop.of.{site}"]
+
     async def operate(self, verb: str, filter: QueueFilter, uid: int | None) -> list[tuple[str, str]]:
         if self.refusal is not None:
             raise ImpossibleOperation(self.refusal)

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from postroad.demo.process import free_port
@@ -63,9 +64,11 @@ verify unix - - n - 1 verify
 error unix - - n - - error
 retry unix - - n - - error
 virtual unix - n n - - virtual
+smtp unix - - n - - smtp
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 proxymap unix - - n - - proxymap
+showq unix n - n - - showq
 postlog unix-dgram n - n - 1 postlogd
 """
 
@@ -77,13 +80,22 @@ class Postfix:
     as Postfix itself does. It is ended through its own master process alone.
     """
 
-    def __init__(self, domains: str = "postfix.example", mailboxes: str = "static:box/") -> None:
-        """`mailboxes`: a lookup table of Postfix; addresses that it does not know are refused."""
+    def __init__(
+        self,
+        domains: str = "postfix.example",
+        mailboxes: str = "static:box/",
+        dead: Mapping[str, int] | None = None,
+    ) -> None:
+        """`mailboxes`: a lookup table of Postfix; addresses that it does not know are refused.
+
+        `dead`: domains whose mail it sends on to ports where nobody listens, so that it waits.
+        """
         self._master = require("postfix")
         self._daemons = require_daemons()
         self.port = free_port()
         self._domains = domains
         self._mailboxes = mailboxes
+        self._dead = dead or {}
         self._top = Path(tempfile.mkdtemp(prefix="postroad-postfix-"))
         self._process: asyncio.subprocess.Process | None = None
 
@@ -124,6 +136,10 @@ class Postfix:
             uid=os.geteuid() or 65534,
             gid=os.getegid() or 65534,
         )
+        if self._dead:
+            ways = ", ".join(f"{domain}=smtp:[127.0.0.1]:{port}" for domain, port in self._dead.items())
+            main += f"relay_domains = {' '.join(self._dead)}\nrelay_transport = smtp\n"
+            main += f"transport_maps = inline:{{ {ways} }}\nenable_long_queue_ids = yes\n"
         (self._top / "etc" / "main.cf").write_text(main)
         (self._top / "etc" / "master.cf").write_text(MASTER_CF.format(port=self.port))
         subprocess.run([*as_root(), "chown", "postfix", str(self._top / "data")], check=True)
@@ -151,6 +167,10 @@ class Postfix:
         with contextlib.suppress(OSError):
             return (self._top / "log").read_text("utf-8", "replace")
         return ""
+
+    async def command(self, program: str, *words: str) -> str:
+        """The output of one of its commands, about its own queue."""
+        return await run(*as_root(), require(program, "postfix"), "-c", str(self._top / "etc"), *words)
 
     def mailbox(self) -> list[bytes]:
         """Every message it has delivered, with the lines its Maildir delivery put on top."""

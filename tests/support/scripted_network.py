@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from postroad.mail.address import Address
-from postroad.mail.message import Envelope, Instant, TlsFacts
+from postroad.mail.message import Envelope, Instant, Step, TlsFacts
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Route
@@ -361,6 +361,10 @@ class ScriptedSession:
     @property
     def tls(self) -> TlsFacts | None:
         return self._tls
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return (("connect", 0.01),)
 
     @property
     def usable(self) -> bool:

@@ -31,6 +31,7 @@ from postroad.adapters.local_request import (
     parse_request,
     queue_filter,
     submit_request,
+    word,
 )
 from postroad.adapters.unix_socket import peer_uid, remove_stale
 from postroad.mail.address import Address
@@ -50,6 +51,7 @@ ANSWER_TIMEOUT = 30.0
 # Above this a content is worked on in a thread, and only a few at a time are held in memory.
 LARGE = 1 << 20
 LARGE_AT_A_TIME = 4
+LOOKS = ("status", "aliases", "site")
 
 _T = TypeVar("_T")
 
@@ -214,7 +216,7 @@ class LocalDoor:
             await client.say(ok=True)
         elif verb == "submit":
             await self._submit(request, client)
-        elif verb in ("status", "aliases") or verb in OPERATIONS:
+        elif verb in LOOKS or verb in OPERATIONS:
             if client.uid not in self._operators:
                 raise BadRequest(
                     f"uid {client.uid} may submit, but not look at the queue or change it; "
@@ -228,6 +230,9 @@ class LocalDoor:
     async def _operate(self, verb: str, request: Mapping[str, Any], client: _Client) -> None:
         if verb == "status":
             await client.say(**{"running": True, "pid": os.getpid()} | await self._control.status())
+            return
+        if verb == "site":
+            await client.say(hops=self._control.hops_of(word(request, "site")))
             return
         if verb == "aliases":
             await client.say(done=True, problems=list(await self.reread() if self.reread else ()))

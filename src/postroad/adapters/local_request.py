@@ -83,6 +83,7 @@ def queue_filter(request: Mapping[str, Any]) -> QueueFilter:
         domain=_optional_word(given, "domain"),
         state=state,
         older_than=_instant(given),
+        sites=tuple(_words(given, "sites")),
     )
     if wanted == QueueFilter() and request.get("all") is not True:
         raise BadRequest('nothing is named; the whole queue needs "all"', os.EX_USAGE)
@@ -101,7 +102,7 @@ def submit_request(
         raise BadRequest('"size" is not a number of octets')
     if size > max_size:
         raise Unacceptable(552, "5.3.4", f"Message of {size} octets; at most {max_size} are taken")
-    sender_text = _word(request, "sender")
+    sender_text = word(request, "sender")
     sender = _address(sender_text, origin, "5.1.7") if sender_text not in ("", "<>") else None
     notify = _notify(request)
     recipients = tuple(
@@ -183,15 +184,16 @@ def _body(request: Mapping[str, Any]) -> Body | None:
     return body
 
 
-def _word(given: Mapping[str, Any], key: str) -> str:
-    word = given.get(key)
-    if not _is_word(word):
+def word(given: Mapping[str, Any], key: str) -> str:
+    """A text of the request; BadRequest where it is none, or not printable."""
+    found = given.get(key)
+    if not _is_word(found):
         raise BadRequest(f'"{key}" is not a printable text of at most {MAX_WORD} characters')
-    return str(word)
+    return str(found)
 
 
 def _optional_word(given: Mapping[str, Any], key: str) -> str | None:
-    return None if given.get(key) is None else _word(given, key)
+    return None if given.get(key) is None else word(given, key)
 
 
 def _words(given: Mapping[str, Any], key: str) -> list[str]:

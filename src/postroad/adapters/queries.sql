@@ -36,6 +36,8 @@ AND (:to_domain IS NULL OR (r.domain = :to_domain AND r.local = :to_local COLLAT
 AND (:sender_domain IS NULL OR (m.sender_domain = :sender_domain AND m.sender_local = :sender_local COLLATE NOCASE))
 AND (:null_sender IS NULL OR m.sender_domain IS NULL)
 AND (:older_than IS NULL OR m.received_at < :older_than)
+AND (:sites IS NULL OR EXISTS (SELECT 1 FROM json_each(:sites) site
+    WHERE site.value IN (h.name, h.route, h.route || ':' || h.name)))
 
 -- Nobody works on a message: something waits, nothing is in an attempt or to be told.
 -- fragment: at_rest
@@ -129,9 +131,9 @@ FROM message m WHERE m.id = ? AND NOT EXISTS (
 
 -- Of [message, how many of its recipients a burst delivers] those that are over with it:
 -- all of its recipients, each in an attempt, and nobody asked to hear of success. One row, a
--- JSON array of {message}.
+-- JSON array of {message}, each with whether it ever waited.
 -- name: all_delivered
-SELECT json_group_array(json_array({message}))
+SELECT json_group_array(json_array({message}, m.tracked))
 FROM json_each(?) burst CROSS JOIN message m ON m.id = burst.value ->> 0
 WHERE (SELECT count(*) FROM recipient WHERE message = m.id) = burst.value ->> 1
 AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = m.id AND (state <> 1 OR notify & 1))
@@ -270,6 +272,21 @@ UPDATE recipient SET state = ?3, due = ?4, attempts = ?5,
 WHERE message = ?1 AND n = ?2 AND state IN (0, 2)
 
 
+-- --- attempts ---
+
+-- name: keep_attempt
+INSERT OR REPLACE INTO attempt (message, n, number, what) VALUES (?, ?, ?, ?)
+
+-- name: forget_attempts
+DELETE FROM attempt WHERE message = ? AND n = ? AND number <= ?
+
+-- name: attempts_of
+SELECT n, number, what FROM attempt WHERE message = ? ORDER BY n, number
+
+-- name: remove_attempts
+DELETE FROM attempt WHERE message = ?
+
+
 -- --- at start, and looks ---
 
 -- What is over without news was removed by the change that ended it.
@@ -298,6 +315,14 @@ SELECT segment, sum(messages), sum(octets) FROM (
 -- name: count_states
 SELECT 0, count(*) FROM recipient WHERE state = 0
 UNION ALL SELECT state, count(*) FROM recipient WHERE state IN (1, 2) GROUP BY state
+
+-- How many open recipients there are of each age: in units of :tick seconds since :now.
+-- name: ages
+SELECT r.domain, m.sender_domain, r.state, r.attempts = 0 AND r.last IS NULL,
+    max(0, CAST((:now - m.received_at) / :tick AS INTEGER)) AS units, count(*)
+FROM recipient r JOIN message m ON m.id = r.message JOIN hop h ON h.id = r.hop
+WHERE r.state IN {open} AND {wanted}
+GROUP BY 1, 2, 3, 4, 5
 
 -- name: count_messages
 SELECT (SELECT count(*) FROM message WHERE tracked = 1)

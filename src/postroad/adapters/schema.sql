@@ -113,3 +113,14 @@ CREATE TABLE submission_key (
 ) WITHOUT ROWID;
 
 CREATE INDEX submission_key_expiry ON submission_key (expires_at);
+
+-- step: 4
+
+-- Attempts that did not deliver, as long as their message is here. `number` counts the recipient's.
+CREATE TABLE attempt (
+    message INTEGER NOT NULL,
+    n       INTEGER NOT NULL,
+    number  INTEGER NOT NULL,
+    what    TEXT NOT NULL,           -- a Trace and an Outcome, as JSON
+    PRIMARY KEY (message, n, number)
+) WITHOUT ROWID;

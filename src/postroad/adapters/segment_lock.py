@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
+
+from postroad.mail.printable import printable
+from postroad.mail.timestamps import rfc3339
 
 
 class SpoolInUse(Exception):
@@ -18,13 +22,21 @@ def hold(directory: Path) -> tuple[int, bool]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        holder = _holder(os.pread(descriptor, 256, 0).decode("ascii", "replace"))
         os.close(descriptor)
-        raise SpoolInUse(f"{directory} is in use by process {holder or 'unknown'}") from None
+        raise SpoolInUse(f"{directory} is in use by {holder}") from None
     crashed = os.fstat(descriptor).st_size > 0
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    os.pwrite(descriptor, f"{os.getpid()} {rfc3339(time.time())}\n".encode(), 0)
     return descriptor, crashed
+
+
+def _holder(text: str) -> str:
+    """Who holds it and since when, of what the file says; an older daemon wrote its pid alone."""
+    pid, _, since = printable(text.strip()).partition(" ")
+    if not pid:
+        return "a process that just begins or ends"
+    return f"process {pid}, since {since}" if since else f"process {pid}"
 
 
 def let_go_of(descriptor: int, *, crashed: bool = False) -> None:

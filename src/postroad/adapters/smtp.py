@@ -39,7 +39,9 @@ class SmtpTransport:
         self, endpoint: Endpoint, tls: Requirement, route: Route | None, *, plaintext: bool = False
     ) -> AsyncIterator[Session]:
         made = await self._connector.establish(endpoint, tls, route, plaintext)
-        session = SmtpSession(made.transport, endpoint, made.capabilities, made.tls, self._timeouts)
+        session = SmtpSession(
+            made.transport, endpoint, made.capabilities, made.tls, self._timeouts, made.steps
+        )
         made.transport.set_protocol(session)
         try:
             yield session

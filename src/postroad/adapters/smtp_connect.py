@@ -16,7 +16,7 @@ from aiosmtplib.esmtp import parse_esmtp_extensions
 from postroad.adapters.smtp_session import Timeouts
 from postroad.adapters.smtp_watched import Watched, agreed, at, leave, trouble
 from postroad.mail.frozen import dataclass
-from postroad.mail.message import TlsFacts
+from postroad.mail.message import Step, TlsFacts
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply, printable
 from postroad.mail.routing import Endpoint, Route
@@ -95,6 +95,7 @@ class Established:
     transport: asyncio.Transport
     capabilities: Capabilities
     tls: TlsFacts | None
+    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Connector:
 
     async def _connect(self, endpoint: Endpoint) -> Watched:
         loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             async with asyncio.timeout(self.timeouts.connect):
                 _, watched = await loop.create_connection(
@@ -127,6 +129,7 @@ class Connector:
         except OSError as error:
             fault, text = _unconnected(error)
             raise ConnectFailed(Trouble(Stage.CONNECT, fault, text), Stage.CONNECT) from None
+        watched.steps.append((Stage.CONNECT.value, loop.time() - began))
         return watched
 
     def _local(self, endpoint: Endpoint) -> tuple[str, int] | None:
@@ -148,7 +151,9 @@ class Connector:
             offered = await self._hello(watched)
         if route is not None and route.username is not None:
             await self._authenticate(watched, endpoint, route, offered, facts is not None, level)
-        return Established(watched.carrier, _believed(offered.capabilities, facts), facts)
+        return Established(
+            watched.carrier, _believed(offered.capabilities, facts), facts, tuple(watched.steps)
+        )
 
     async def _hello(self, watched: Watched) -> Offer:
         """EHLO, or HELO where the peer does not know EHLO (RFC 5321 3.2)."""

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from math import inf
 
 from postroad.mail.frozen import dataclass
-from postroad.mail.message import Envelope, TlsFacts
+from postroad.mail.message import Envelope, Step, TlsFacts
 from postroad.mail.outcome import Fault, Stage
 from postroad.mail.reply import Reply, ReplyParser
 from postroad.mail.routing import Endpoint
@@ -59,10 +59,12 @@ class SmtpSession(asyncio.Protocol):
         capabilities: Capabilities,
         tls: TlsFacts | None,
         timeouts: Timeouts,
+        steps: tuple[Step, ...] = (),
     ) -> None:
         self.endpoint = endpoint
         self.capabilities = capabilities
         self.tls = tls
+        self.steps = steps
         self._transport = transport
         self._block = timeouts.block
         self._linger = timeouts.linger

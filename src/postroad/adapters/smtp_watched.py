@@ -19,6 +19,7 @@ from typing import cast
 from aiosmtplib import SMTPException
 from aiosmtplib.protocol import SMTPProtocol
 
+from postroad.mail.message import Step
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply, ReplyParser, printable
 from postroad.ports import ConnectFailed
@@ -30,6 +31,7 @@ class Watched(SMTPProtocol):
     def __init__(self) -> None:
         super().__init__(asyncio.get_running_loop())
         self.violation: str | None = None
+        self.steps: list[Step] = []
         self._parser = ReplyParser()
         self._heard: list[Reply] = []
         self._asked = 1
@@ -131,9 +133,12 @@ def trouble(stage: Stage, fault: Fault, text: str) -> ConnectFailed:
 
 @contextmanager
 def at(stage: Stage, watched: Watched) -> Iterator[None]:
-    """What goes wrong inside, without being a reply, is trouble of this stage."""
+    """What goes wrong inside, without being a reply, is trouble of this stage; else its time is noted."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     try:
         yield
+        watched.steps.append((stage.value, loop.time() - began))
     except (SMTPException, OSError, ValueError) as error:
         if watched.violation is not None:
             raise trouble(stage, Fault.PROTOCOL, watched.violation) from None

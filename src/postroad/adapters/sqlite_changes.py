@@ -15,7 +15,9 @@ import msgspec
 
 from postroad.adapters.sqlite_files import load_queries
 from postroad.adapters.sqlite_rows import (
+    MESSAGE_COLUMNS,
     Row,
+    attempt_row,
     change_row,
     json_rows,
     message_row,
@@ -48,6 +50,8 @@ IDLE = (State.WAITING, State.HELD)
 NO_HOP = 0
 # After a restart, attempts that were cut off are repeated at once up to this many.
 ATTEMPTS_AT_ONCE = 3
+# Of each recipient so many attempts are remembered, the latest.
+ATTEMPTS_KEPT = 12
 # Rows inserted by one statement; the last must be 1.
 ROWS_TOGETHER = (16, 4, 1)
 
@@ -77,6 +81,7 @@ class Changes:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._execute = connection.execute
+        self._many = connection.executemany
         self._sql = load_queries()
         self._hops: dict[Hop, int] = {}
         self._terms = TermsWriter(connection)
@@ -189,6 +194,10 @@ class Changes:
             numbers = _to_json([row[0] for row in rows]).decode()
             self._execute(self._sql["remove_recipients_of"], (numbers,))
             self._execute(self._sql["remove_messages"], (numbers,))
+            # What is delivered at its first attempt has none to be remembered.
+            waited = [(row[0],) for row in rows if row[MESSAGE_COLUMNS]]
+            if waited:
+                self._many(self._sql["remove_attempts"], waited)
         return {(message := to_message(row)).id: Finished(message, ()) for row in rows}
 
     def change(self, records: Sequence[Sequence[Change]]) -> Sequence[list[Finished]]:
@@ -266,9 +275,9 @@ class Changes:
         """Claim the rows (message, n, due), in their order, one delivery a message and hop."""
         keys = [(message, n) for message, n, _ in due]
         if until is None:
-            self._connection.executemany(self._sql["activate"], keys)
+            self._many(self._sql["activate"], keys)
         else:
-            self._connection.executemany(self._sql["claim"], [(*key, until) for key in keys])
+            self._many(self._sql["claim"], [(*key, until) for key in keys])
         rows = (self._execute(self._sql["claimed"], key).fetchone() for key in keys)
         return deliveries(to_pair(row) for row in rows)
 
@@ -289,6 +298,7 @@ class Changes:
         # By message, so that one which two records finish together is told of once.
         last_record: dict[int, int] = {}
         idle: set[int] = set()
+        tried: list[Change] = []
         for index, changes in enumerate(records):
             for change in changes:
                 row = change_row(change)
@@ -296,7 +306,10 @@ class Changes:
                     last_record[row[0]] = index
                     if change.state in IDLE:
                         idle.add(row[0])
-        self._connection.executemany(self._sql["track"], [(number,) for number in idle])
+                    if change.trace is not None:
+                        tried.append(change)
+        self._keep_attempts(tried)
+        self._many(self._sql["track"], [(number,) for number in idle])
         answers: list[list[Finished]] = [[] for _ in records]
         silent = []
         for number, index in last_record.items():
@@ -305,9 +318,19 @@ class Changes:
                 answers[index].append(finished)
                 if not finished.recipients:
                     silent.append((number,))
-        self._connection.executemany(self._sql["remove_recipients"], silent)
-        self._connection.executemany(self._sql["remove_message"], silent)
+        self._many(self._sql["remove_recipients"], silent)
+        self._many(self._sql["remove_message"], silent)
+        self._many(self._sql["remove_attempts"], silent)
         return answers
+
+    def _keep_attempts(self, tried: Sequence[Change]) -> None:
+        if not tried:
+            return
+        rows = [attempt_row(change) for change in tried]
+        self._many(self._sql["keep_attempt"], rows)
+        old = [(*row[:2], row[2] - ATTEMPTS_KEPT) for row in rows if row[2] > ATTEMPTS_KEPT]
+        if old:
+            self._many(self._sql["forget_attempts"], old)
 
     def _finished(self, number: int) -> Finished | None:
         """The message when it has something to settle; without recipients when it is merely over."""
@@ -321,6 +344,7 @@ class Changes:
 
     def _remove(self, number: int) -> bool:
         self._execute(self._sql["remove_recipients"], (number,))
+        self._execute(self._sql["remove_attempts"], (number,))
         return self._execute(self._sql["remove_message"], (number,)).rowcount > 0
 
     def _listed(self, which: str, recipients: str, asked: Row) -> list[Finished]:

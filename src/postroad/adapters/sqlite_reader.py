@@ -17,12 +17,13 @@ from urllib.parse import quote
 import aiosqlite
 
 from postroad.adapters.sqlite_files import BUSY_TIMEOUT, cure, load_queries
-from postroad.adapters.sqlite_rows import Row, to_message, to_pair, to_recipient
+from postroad.adapters.sqlite_rows import Row, to_attempt, to_message, to_pair, to_recipient
 from postroad.mail.address import AddressError, parse_address
 from postroad.mail.frozen import dataclass
 from postroad.mail.idempotency import Known
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Instant, Message, Recipient
+from postroad.mail.message import Instant, Message, Recipient, Trace
+from postroad.mail.outcome import Outcome
 from postroad.mail.queue_id import QueueIdError, format_id, parse_id
 from postroad.mail.quota import Charge
 from postroad.mail.routing import Hop
@@ -42,6 +43,32 @@ class HopState:
     active: int
     held: int
     due: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An attempt that did not deliver: the `number`-th of recipient `n`."""
+
+    n: int
+    number: int
+    trace: Trace
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """`count` open recipients that are `units` whole units old.
+
+    `fresh`: not tried yet, and nothing is known to be in the way. `sender` is a domain, None:
+    the null sender.
+    """
+
+    domain: str
+    sender: str | None
+    state: State
+    fresh: bool
+    units: int
+    count: int
 
 
 class SqliteReader:
@@ -97,6 +124,22 @@ class SqliteReader:
         if not rows or not recipients:
             return None
         return Finished(to_message(rows[0]), tuple(map(to_recipient, recipients)))
+
+    async def attempts(self, id: str) -> list[Past]:
+        """The attempts of a message that did not deliver, the latest of each recipient, oldest first."""
+        rows = await self._all("attempts_of", (_number(id),))
+        return [Past(n, number, *to_attempt(what)) for n, number, what in rows]
+
+    async def ages(self, filter: QueueFilter, now: Instant, tick: float) -> list[Aged]:
+        """What is open, by domains, state and age in units of `tick` seconds."""
+        conditions = _conditions(filter)
+        if conditions is None:
+            return []
+        rows = await self._all("ages", conditions | {"now": now, "tick": tick})
+        return [
+            Aged(domain, sender, State(s), fresh != 0, units, c)
+            for domain, sender, s, fresh, units, c in rows
+        ]
 
     async def counts(self) -> dict[str, int]:
         """As `Queue.counts`."""
@@ -197,4 +240,5 @@ def _conditions(filter: QueueFilter) -> dict[str, Any] | None:
         "sender_domain": sender and sender.domain,
         "null_sender": 1 if null_sender else None,
         "older_than": filter.older_than,
+        "sites": json.dumps([*filter.sites, *map(str.lower, filter.sites)]) if filter.sites else None,
     }

@@ -9,7 +9,18 @@ import msgspec
 
 from postroad.mail.address import Address
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Body, Change, Handling, Lane, Location, Message, Notify, Recipient, Ret
+from postroad.mail.message import (
+    Body,
+    Change,
+    Handling,
+    Lane,
+    Location,
+    Message,
+    Notify,
+    Recipient,
+    Ret,
+    Trace,
+)
 from postroad.mail.outcome import Outcome
 from postroad.mail.queue_id import format_id, parse_id
 from postroad.mail.routing import Hop
@@ -24,6 +35,9 @@ json_rows = msgspec.json.Decoder(list[list[Any]]).decode
 _outcome_from_json = msgspec.json.Decoder(Outcome).decode
 _handling_to_json = msgspec.json.Encoder().encode
 _handling_from_json = msgspec.json.Decoder(Handling).decode
+
+_attempt_to_json = msgspec.json.Encoder().encode
+_attempt_from_json = msgspec.json.Decoder(tuple[Trace, Outcome]).decode
 
 # Enum calls cost more than the rest of a row.
 _STATES = tuple(State)
@@ -145,6 +159,16 @@ def change_row(change: Change) -> Row:
         change.first_greylisted,
         change.hints_used,
     )
+
+
+def attempt_row(change: Change) -> Row:
+    """For `keep_attempt`; of a change that has a trace."""
+    what = _attempt_to_json((change.trace, change.outcome)).decode()
+    return parse_id(change.message), change.n, change.attempts, what
+
+
+def to_attempt(what: str) -> tuple[Trace, Outcome]:
+    return _attempt_from_json(what)
 
 
 def outcome_text(outcome: Outcome | None) -> str | None:

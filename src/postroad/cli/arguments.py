@@ -15,6 +15,9 @@ CHANGES = {
 }
 
 
+FORMATS = ("table", "json", "mailq", "postqueue-json")
+QUEUES = ("incoming", "active", "deferred", "hold", "bounce")
+
 # Of `adapters.accounts_schemes`, which is slow to load.
 SCHEMES = ("ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT", "PBKDF2", "SCRAM-SHA-256")
 
@@ -97,20 +100,55 @@ def _scheme(target: Parser) -> None:
 def _queue(verbs: argparse._SubParsersAction[Parser]) -> None:
     actions = _actions(verbs, "queue", "look at the queue and change it")
     listing = actions.add_parser("list", help="what waits, why and until when")
+    listing.add_argument("ids", nargs="*", metavar="ID", help="- reads ids from stdin")
     _filters(listing)
-    listing.add_argument("--json", action="store_true", help="one object a recipient, one a line")
-    show = actions.add_parser("show", help="everything known about one message")
-    show.add_argument("id", metavar="ID")
-    show.add_argument("--json", action="store_true", help="one object")
+    formats = listing.add_mutually_exclusive_group()
+    formats.add_argument("--json", action="store_true", help="one object a recipient, one a line")
+    formats.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="mailq: as postqueue -p prints, postqueue-json: as postqueue -j; default: %(default)s",
+    )
+    show = actions.add_parser("show", help="everything known about a message, each attempt with its reply")
+    show.add_argument("ids", nargs="*", metavar="ID", help="- reads ids from stdin")
+    _filters(show)
+    show.add_argument("--json", action="store_true", help="one object a message, one a line")
     cat = actions.add_parser("cat", help="the message as it is sent")
     cat.add_argument("id", metavar="ID")
+    _shape(actions)
     for verb, purpose in CHANGES.items():
         change = actions.add_parser(verb, help=purpose)
         change.add_argument("ids", nargs="*", metavar="ID", help="- reads ids from stdin")
         _filters(change)
         change.add_argument("--all", action="store_true", help="the whole queue")
         change.add_argument("--yes", action="store_true", help="with --all: yes, I mean it")
+        change.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
         change.add_argument("--json", action="store_true", help="one object a recipient, one a line")
+
+
+def _shape(actions: argparse._SubParsersAction[Parser]) -> None:
+    shape = actions.add_parser(
+        "shape", help="how many recipients of which age wait for each domain, as qshape"
+    )
+    shape.add_argument(
+        "queues", nargs="*", metavar="QUEUE", help=f"of {', '.join(QUEUES)}; default: all but bounce"
+    )
+    _filters(shape)
+    shape.add_argument("-s", "--senders", action="store_true", help="by the senders' domains")
+    shape.add_argument("-b", "--buckets", metavar="N", type=int, default=10, help="default: %(default)s")
+    shape.add_argument(
+        "-t", "--age", metavar="TIME", default="5m", help="the first bucket; default: %(default)s"
+    )
+    shape.add_argument(
+        "-l", "--linear", action="store_true", help="buckets of one size, not of doubling ones"
+    )
+    shape.add_argument("-p", "--parents", action="store_true", help="the domains above, too")
+    shape.add_argument(
+        "-m", "--least", metavar="N", type=int, default=5, help="with -p: those above N or more; default: 5"
+    )
+    shape.add_argument("-w", "--width", metavar="COLUMNS", type=int, default=80, help="default: %(default)s")
+    shape.add_argument("--json", action="store_true", help="one object a domain, one a line")
 
 
 def _spool(verbs: argparse._SubParsersAction[Parser]) -> None:
@@ -125,6 +163,9 @@ def _filters(target: Parser) -> None:
     target.add_argument("--to", metavar="ADDRESS", help="to this recipient")
     target.add_argument("--from", dest="sender", metavar="ADDRESS", help="of this sender; <> for bounces")
     target.add_argument("--domain", metavar="DOMAIN", help="to recipients in this domain")
+    target.add_argument(
+        "--site", metavar="SITE", help="by this way: a route, a next hop, or while the daemon runs an MX host"
+    )
     target.add_argument("--state", choices=("waiting", "active", "held"))
     target.add_argument("--older", metavar="AGE", help="in the queue for longer than this, such as 2h")
 

@@ -37,6 +37,22 @@ def status(socket: Path) -> dict[str, object] | None:
         raise CommandFailed(str(denied), denied.code) from None
 
 
+def check_index(settings: Config) -> None:
+    """CommandFailed where there is none, or it may not be read."""
+    path = settings.index_path
+    try:
+        # SQLite's own message would not tell the two apart.
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise CommandFailed(
+            f"{path}: no queue; has the daemon ever run with this configuration?", os.EX_NOINPUT
+        ) from None
+    except OSError as error:
+        raise CommandFailed(
+            f"{path}: {error.strerror}; be root or the user of the daemon", os.EX_NOPERM
+        ) from None
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Inside, the client's exceptions become CommandFailed."""

@@ -7,26 +7,54 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import Any, cast
 
+from postroad.adapters import local_client
 from postroad.cli.text import CommandFailed
+from postroad.config.model import Config
 from postroad.config.problems import BadValue
 from postroad.config.values import duration
 from postroad.mail.address import AddressError, parse_address
 from postroad.mail.queue_id import QueueIdError, parse_id
+from postroad.ports import QueueFilter
 
-Conditions = dict[str, str | float]
+Conditions = dict[str, str | float | list[str]]
 
 
 def conditions(args: Namespace) -> Conditions:
     """The given ones, by the names of `QueueFilter`. CommandFailed for what can match nothing by its form."""
-    given: dict[str, str | float | None] = {
+    given: dict[str, str | float | list[str] | None] = {
         "to": _address(args.to, "--to"),
         "sender": _address(args.sender, "--from"),
         "domain": args.domain,
         "state": args.state,
         "older_than": _older(args.older),
+        "sites": None if args.site is None else [args.site],
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def chosen(args: Namespace, settings: Config) -> QueueFilter | None:
+    """What a command that looks is about; None: ids were to come from stdin, and none did."""
+    wanted = conditions(args)
+    ids = queue_ids(args.ids) if args.ids else []
+    if args.ids and not ids:
+        return None
+    sites = [] if args.site is None else [args.site, *_hops_of(args.site, settings)]
+    plain = {name: value for name, value in wanted.items() if name != "sites"}
+    return QueueFilter(ids=tuple(ids), sites=tuple(sites), **cast("dict[str, Any]", plain))
+
+
+def _hops_of(site: str, settings: Config) -> list[str]:
+    """What the daemon knows of a site by its MX hosts; nothing where none runs."""
+    try:
+        for answer in local_client.ask(settings.socket_path, {"verb": "site", "site": site}, timeout=10.0):
+            hops = answer.get("hops")
+            return list(map(str, hops)) if isinstance(hops, list) else []
+    except (local_client.DaemonDown, local_client.NotAnswered, local_client.Denied):
+        # The index alone answers then.
+        pass
+    return []
 
 
 def queue_ids(words: Sequence[str]) -> list[str]:

@@ -106,6 +106,10 @@ def _queue(config: str, args: Namespace) -> int:
         case "list":
             return queue.list_queue(config, args)
         case "show":
-            return queue.show(config, args.id, as_json=args.json)
+            return queue.show(config, args)
+        case "shape":
+            from postroad.cli import queue_shape
+
+            return queue_shape.run(config, args)
         case _:
             return queue.cat(config, args.id)

@@ -8,17 +8,20 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 from postroad.adapters import local_client
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.cli import queue_view
-from postroad.cli.client import config_for
-from postroad.cli.filters import conditions, queue_id
-from postroad.cli.text import CommandFailed, count, say
+from postroad.cli.client import check_index, config_for
+from postroad.cli.filters import chosen, conditions, queue_id
+from postroad.cli.postqueue import Listing, as_json, whole
+from postroad.cli.text import CommandFailed, complain, count, listed, say
 from postroad.config.model import Config
+from postroad.mail.message import Message, Recipient
+from postroad.mail.printable import printable
 from postroad.ports import DamagedRecord, Finished, QueueFilter, StorageBroken
 
 T = TypeVar("T")
@@ -26,20 +29,25 @@ T = TypeVar("T")
 
 def list_queue(config: str, args: Namespace) -> int:
     """What waits, page by page: a long queue is shown as it is read."""
-    wanted = QueueFilter(**cast("dict[str, Any]", conditions(args)))
-    settings, as_json = config_for(config), args.json
-    return asyncio.run(_list_json(settings, wanted) if as_json else _list_text(settings, wanted))
-
-
-def show(config: str, id: str, *, as_json: bool) -> int:
     settings = config_for(config)
-    found = look(settings, lambda index: _find(index, id))
-    if as_json:
-        print(json.dumps(queue_view.details(found.message, found.recipients)))
-    else:
-        for line in queue_view.description(found.message, found.recipients, time.time()):
-            say(line)
+    wanted = chosen(args, settings)
+    if wanted is not None:
+        asyncio.run(_FORMATS["json" if args.json else args.format](settings, wanted))
     return os.EX_OK
+
+
+def show(config: str, args: Namespace) -> int:
+    """Messages with all that is known; 66 when an id that was named is not there."""
+    settings = config_for(config)
+    if not args.ids and not conditions(args):
+        raise CommandFailed("queue show: name ids, or a filter", os.EX_USAGE)
+    wanted = chosen(args, settings)
+    shown = set() if wanted is None else asyncio.run(_show(settings, wanted, json_lines=args.json))
+    missing = [id for id in (wanted.ids if wanted else ()) if id not in shown]
+    if not missing:
+        return os.EX_OK
+    complain(f"{listed(missing)}: not in the queue")
+    return os.EX_NOINPUT
 
 
 def cat(config: str, id: str) -> int:
@@ -62,17 +70,7 @@ def look(settings: Config, work: Callable[[SqliteReader], Awaitable[T]]) -> T:
 async def reading(settings: Config) -> AsyncIterator[SqliteReader]:
     """The index, read-only; inside, its troubles are CommandFailed."""
     path = settings.index_path
-    try:
-        # SQLite's own message would not tell the two apart.
-        path.open("rb").close()
-    except FileNotFoundError:
-        raise CommandFailed(
-            f"{path}: no queue; has the daemon ever run with this configuration?", os.EX_NOINPUT
-        ) from None
-    except OSError as error:
-        raise CommandFailed(
-            f"{path}: {error.strerror}; be root or the user of the daemon", os.EX_NOPERM
-        ) from None
+    check_index(settings)
     try:
         async with SqliteReader(path) as index:
             yield index
@@ -83,31 +81,81 @@ async def reading(settings: Config) -> AsyncIterator[SqliteReader]:
 # --- looking -----------------------------------------------------------------------
 
 
-async def _list_json(settings: Config, wanted: QueueFilter) -> int:
+async def _list_json(settings: Config, wanted: QueueFilter) -> None:
     async with reading(settings) as index:
-        async for page in index.pages(wanted):
-            print("\n".join(json.dumps(queue_view.row(*pair)) for pair in page))
-    return os.EX_OK
+        await print_pages(index.pages(wanted), lambda *pair: [json.dumps(queue_view.row(*pair))])
 
 
-async def _list_text(settings: Config, wanted: QueueFilter) -> int:
+async def print_pages(
+    pages: AsyncIterator[Sequence[tuple[Message, Recipient]]],
+    lines: Callable[[Message, Recipient], Iterable[str]],
+) -> None:
+    """Each page is out before the next is read."""
+    async for page in pages:
+        print("\n".join(line for pair in page for line in lines(*pair)), flush=True)
+
+
+async def _list_text(settings: Config, wanted: QueueFilter) -> None:
     messages: set[str] = set()
     recipients = 0
+
+    def lines(message: Message, recipient: Recipient) -> Iterable[str]:
+        nonlocal recipients
+        recipients += 1
+        messages.add(message.id)
+        return map(printable, queue_view.listing(message, recipient, time.time()))
+
     async with reading(settings) as index:
-        async for page in index.pages(wanted):
-            now = time.time()
-            for message, recipient in page:
-                messages.add(message.id)
-                for line in queue_view.listing(message, recipient, now):
-                    say(line)
-            recipients += len(page)
+        await print_pages(index.pages(wanted), lines)
     if recipients:
         say(f"{count(recipients, 'recipient')} of {count(len(messages), 'message')}")
     else:
         say("the queue is empty" if wanted == QueueFilter() else "nothing in the queue matches")
     if not local_client.ping(settings.socket_path):
         say("the daemon is not running")
-    return os.EX_OK
+
+
+async def _list_mailq(settings: Config, wanted: QueueFilter) -> None:
+    listing = Listing()
+    async with reading(settings) as index:
+        async for each in whole(index.pages(wanted)):
+            print("\n".join(listing.message(*each)))
+    print("\n".join(listing.end()))
+
+
+async def _list_postqueue_json(settings: Config, wanted: QueueFilter) -> None:
+    async with reading(settings) as index:
+        async for each in whole(index.pages(wanted)):
+            print(as_json(*each))
+
+
+_FORMATS = {
+    "table": _list_text,
+    "json": _list_json,
+    "mailq": _list_mailq,
+    "postqueue-json": _list_postqueue_json,
+}
+
+
+async def _show(settings: Config, wanted: QueueFilter, *, json_lines: bool) -> set[str]:
+    """The ids of the messages that were shown."""
+    shown: set[str] = set()
+    async with reading(settings) as index:
+        named = wanted == QueueFilter(ids=wanted.ids)
+        ids = wanted.ids if named else [message.id async for message, _ in whole(index.pages(wanted))]
+        for id in ids:
+            found, past = await index.find(id), await index.attempts(id)
+            if found is None:
+                continue
+            if json_lines:
+                print(json.dumps(queue_view.details(found.message, found.recipients, past)))
+            else:
+                if shown:
+                    print()
+                for line in queue_view.description(found.message, found.recipients, past, time.time()):
+                    say(line)
+            shown.add(id)
+    return shown
 
 
 async def _find(index: SqliteReader, id: str) -> Finished:

@@ -1,20 +1,29 @@
-"""`postroad queue retry | hold | release | delete | bounce`: asked of the daemon, which owns the queue."""
+"""`postroad queue retry | hold | release | delete | bounce`: by the daemon, or where none runs by ourselves.
+
+Never both: a daemon holds the lock of the spool as long as it lives, and who changes the
+queue without one holds it meanwhile.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from argparse import Namespace
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-from postroad.cli.client import ask, config_for
-from postroad.cli.filters import Conditions, conditions, queue_ids
+from postroad.adapters import local_client
+from postroad.cli.client import check_index, config_for, translated
+from postroad.cli.filters import Conditions, chosen, conditions, queue_ids
 from postroad.cli.text import CommandFailed, complain, count, listed, say
+from postroad.config.model import Config
+from postroad.mail.operations import OPERATIONS, changed
 
 # Ids in one request: some 30 KiB of a line that may have a MiB.
 BATCH = 2000
 ANSWER_TIMEOUT = 300.0
+
+Rows = list[dict[str, object]]
 
 
 def run(config: str, verb: str, args: Namespace) -> int:
@@ -25,15 +34,22 @@ def run(config: str, verb: str, args: Namespace) -> int:
     if args.ids and not ids:
         # No id on stdin is nothing to do, never everything.
         return os.EX_OK
-    changed = _request(config_for(config).socket_path, verb, wanted, ids)
-    for one in changed:
+    if args.dry_run:
+        import asyncio
+
+        args.ids = ids
+        rows = asyncio.run(_would_change(config_for(config), verb, args))
+    else:
+        rows = _change(config, verb, wanted, ids)
+    for one in rows:
         if args.json:
             print(json.dumps(one))
         else:
             say(f"{one['id']}  {one['recipient']}")
     if not args.json:
-        say(f"{verb}: {count(len(changed), 'recipient')}")
-    return _missed(verb, set(ids) - {str(one["id"]) for one in changed})
+        tail = " would change; nothing was changed" if args.dry_run else ""
+        say(f"{verb}: {count(len(rows), 'recipient')}{tail}")
+    return _missed(verb, set(ids) - {str(one["id"]) for one in rows})
 
 
 def _consent(verb: str, wanted: Conditions, args: Namespace) -> None:
@@ -45,19 +61,80 @@ def _consent(verb: str, wanted: Conditions, args: Namespace) -> None:
     if not args.all:
         raise CommandFailed(f"queue {verb}: name ids, a filter, or --all", os.EX_USAGE)
     # To try again does no harm; the others are for good, or stop the mail.
-    if not args.yes and verb != "retry":
+    if not args.yes and verb != "retry" and not args.dry_run:
         raise CommandFailed(f"queue {verb} --all concerns the whole queue; add --yes", os.EX_USAGE)
 
 
-def _request(socket: Path, verb: str, wanted: Conditions, ids: Sequence[str]) -> list[dict[str, object]]:
-    batches: list[Sequence[str]] = [ids[n : n + BATCH] for n in range(0, len(ids), BATCH)] or [()]
-    changed = []
-    for batch in batches:
-        request: dict[str, object] = {"verb": verb, "filter": {**wanted, "ids": list(batch)}}
-        if not wanted and not batch:
-            request["all"] = True
-        changed += [said for said in ask(socket, request, ANSWER_TIMEOUT) if "id" in said]
-    return changed
+async def _would_change(settings: Config, verb: str, args: Namespace) -> Rows:
+    """By the very decision of the daemon, on what the index has now."""
+    from postroad.cli.queue import reading
+
+    wanted = chosen(args, settings)
+    assert wanted is not None, "ids were asked for before"
+    now, named = time.time(), bool(wanted.ids)
+    async with reading(settings) as index:
+        return [
+            {"id": row.message, "recipient": str(row.address)}
+            async for page in index.pages(wanted)
+            for message, row in page
+            if changed(OPERATIONS[verb], message, row, now, named=named) is not None
+        ]
+
+
+def _change(config: str, verb: str, wanted: Conditions, ids: Sequence[str]) -> Rows:
+    settings = config_for(config)
+    filters: list[dict[str, object]] = [{**wanted, "ids": list(batch)} for batch in _batches(ids)]
+    try:
+        return [row for filter in filters for row in _ask(settings, verb, filter)]
+    except local_client.DaemonDown as down:
+        return _directly(config, settings, verb, filters, str(down))
+
+
+def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    yield from (ids[n : n + BATCH] for n in range(0, max(1, len(ids)), BATCH))
+
+
+def _ask(settings: Config, verb: str, filter: dict[str, object]) -> Rows:
+    request: dict[str, object] = {"verb": verb, "filter": filter}
+    if filter == {"ids": []}:
+        request["all"] = True
+    try:
+        return [
+            said
+            for said in local_client.ask(settings.socket_path, request, timeout=ANSWER_TIMEOUT)
+            if "id" in said
+        ]
+    except (local_client.NotAnswered, local_client.Denied):
+        with translated():
+            raise
+    return []
+
+
+def _directly(
+    config: str, settings: Config, verb: str, filters: Sequence[dict[str, object]], down: str
+) -> Rows:
+    """Nobody owns the queue: it is ours for the length of this command."""
+    check_index(settings)
+    from postroad import office
+    from postroad.adapters.local_request import queue_filter
+    from postroad.adapters.segment_lock import SpoolInUse
+    from postroad.config import load
+    from postroad.ports import StorageBroken
+
+    named = [queue_filter({"filter": filter, "all": True}) for filter in filters]
+    try:
+        done = office.operate(load(config) if verb == "bounce" else settings, verb, named)
+    except SpoolInUse as used:
+        raise CommandFailed(
+            f"{down}; {used}: it begins or ends just now, try again", os.EX_TEMPFAIL
+        ) from None
+    except StorageBroken as broken:
+        raise CommandFailed(str(broken), os.EX_IOERR) from None
+    except PermissionError as error:
+        text = f"{error.filename}: {error.strerror}; be root or the user of the daemon"
+        raise CommandFailed(text, os.EX_NOPERM) from None
+    complain("the daemon is not running: the queue was changed without it")
+    return [{"id": id, "recipient": recipient} for id, recipient in done]
 
 
 _ELSE = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from postroad.adapters.sqlite_reader import Past
 from postroad.cli.text import age, count, octets
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Handling, Instant, Message, Recipient
@@ -33,7 +34,7 @@ def row(message: Message, recipient: Recipient) -> Row:
     }
 
 
-def details(message: Message, recipients: Sequence[Recipient]) -> Row:
+def details(message: Message, recipients: Sequence[Recipient], past: Sequence[Past] = ()) -> Row:
     """One message with all its recipients as `queue show --json` has it."""
     return {
         "id": message.id,
@@ -48,9 +49,31 @@ def details(message: Message, recipients: Sequence[Recipient]) -> Row:
         "envid": message.envid,
         **_handling(message),
         "recipients": [
-            row(message, recipient) | {"last_attempt": _instant(recipient.last_attempt_at)}
+            row(message, recipient)
+            | {
+                "last_attempt": _instant(recipient.last_attempt_at),
+                "history": [_attempt(each) for each in past if each.n == recipient.n],
+            }
             for recipient in recipients
         ],
+    }
+
+
+def _attempt(past: Past) -> Row:
+    """An attempt that did not deliver; `steps` are seconds, in their order."""
+    trace, outcome = past.trace, past.outcome
+    return {
+        "number": past.number,
+        "started": rfc3339(trace.started),
+        "finished": rfc3339(trace.finished),
+        "host": trace.host,
+        "tls": trace.tls,
+        "stage": outcome.stage.value,
+        "reason": outcome.reason.value,
+        "status": outcome.status,
+        "text": outcome.text,
+        "reply": None if outcome.reply is None else str(outcome.reply),
+        "steps": [{"step": name, "seconds": round(seconds, 3)} for name, seconds in trace.steps],
     }
 
 
@@ -99,7 +122,9 @@ def _when(due: Instant, now: Instant) -> str:
     return f"in {age(due - now)}" if due - now >= 1 else "now"
 
 
-def description(message: Message, recipients: Sequence[Recipient], now: Instant) -> list[str]:
+def description(
+    message: Message, recipients: Sequence[Recipient], past: Sequence[Past], now: Instant
+) -> list[str]:
     """One message for people."""
     lines = [
         f"id         {message.id}",
@@ -115,7 +140,23 @@ def description(message: Message, recipients: Sequence[Recipient], now: Instant)
         lines += [f"           {fate(recipient, now)}"]
         if recipient.last and recipient.last.host:
             lines += [f"           by {recipient.last.host}, status {recipient.last.status}"]
+        for each in past:
+            if each.n == recipient.n:
+                lines += _told(each)
     return lines
+
+
+def _told(past: Past) -> list[str]:
+    """An attempt: when and where, what came of it, what the time went to."""
+    trace, outcome = past.trace, past.outcome
+    where = trace.host or "nobody was reached"
+    tls = f" over {trace.tls}" if trace.tls else ""
+    steps = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in trace.steps)
+    return [
+        f"  attempt {past.number:<3} {rfc3339(trace.started)}  {where}{tls}",
+        f"              {outcome.status} {outcome.reason}, at {outcome.stage}: {outcome.text}",
+        f"              {steps}",
+    ]
 
 
 def _asked(message: Message) -> list[str]:

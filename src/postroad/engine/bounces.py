@@ -94,6 +94,13 @@ class Bounces:
         self._closing.set()
         self._waiting.put_nowait(None)
 
+    async def settle_waiting(self) -> None:
+        """All that was put so far: for who does not `run`."""
+        while not self._waiting.empty():
+            finished = self._waiting.get_nowait()
+            if finished is not None:
+                await self.settle(finished)
+
     async def _settle_all(self) -> None:
         while (finished := await self._waiting.get()) is not None and not self._closing.is_set():
             await self.settle(finished)

@@ -168,6 +168,7 @@ class Connection:
             outcomes=outcomes,
             connected=self._connected if self._uses == 1 else 0.0,
             uses=self._uses,
+            steps=self._session.steps if self._uses == 1 else (),
         )
 
 

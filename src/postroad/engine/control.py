@@ -5,40 +5,20 @@ Recipients in an attempt are left alone: the attempt says what becomes of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from postroad.engine.bounces import Bounces
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.events import Operated, Removed
-from postroad.mail.frozen import dataclass
-from postroad.mail.lifecycle import Happening, ImpossibleStep, State, step
-from postroad.mail.message import Change, Instant, Message, Recipient
-from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
+from postroad.mail.lifecycle import State
+from postroad.mail.message import Message, Recipient
+from postroad.mail.operations import OPERATIONS, Operation, changed
 from postroad.ports import Clock, Events, ImpossibleOperation, Queue, QueueFilter, Spool
 
 PAGE = 500
 NAMED_IN_LOG = 20
-BY_OPERATOR = Outcome(
-    Kind.FAILED, Scope.RECIPIENT, Reason.CANCELLED, "5.7.0", "returned by the operator", Stage.LOCAL
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What a verb does to a recipient, and from which states."""
-
-    happening: Happening | None
-    outcome: Outcome | None = None
-
-
-OPERATIONS = {
-    "retry": Operation(None),
-    "hold": Operation(Happening.HELD),
-    "release": Operation(Happening.RELEASED),
-    "delete": Operation(Happening.CANCELLED),
-    "bounce": Operation(Happening.FAILED, BY_OPERATOR),
-}
 
 
 class QueueControl:
@@ -81,67 +61,44 @@ class QueueControl:
         operation = OPERATIONS.get(verb)
         if operation is None:
             raise ImpossibleOperation(f"unknown verb {verb!r}")
+        filter = self._with_hops(filter)
         done: list[tuple[str, str]] = []
         after: tuple[str, int] | None = None
         while page := await self._queue.select(filter, PAGE, after):
             last = page[-1][1]
             after = (last.message, last.n)
-            # What its sender scheduled goes early only when an operator names it.
-            named = bool(filter.ids) and operation.happening is None
-            rows = [(recipient, None if named else _held_until(message)) for message, recipient in page]
-            done += await self._change(operation, rows)
+            done += await self._change(operation, page, named=bool(filter.ids))
         ids = tuple(dict.fromkeys(id for id, _ in done))[:NAMED_IN_LOG]
         self._events.emit(Operated(verb, len(done), uid, ids))
         return done
 
+    def hops_of(self, site: str) -> list[str]:
+        """The hops that lead to a site, by its MX group or one of its hosts, as a filter names them."""
+        return [f"{hop.route}:{hop.name}" for hop in self._sites.hops_of(site)]
+
+    def _with_hops(self, filter: QueueFilter) -> QueueFilter:
+        """Sites are known to people by their MX hosts, and to the queue by their hops."""
+        hops = [hop for site in filter.sites for hop in self.hops_of(site)]
+        return replace(filter, sites=(*filter.sites, *hops)) if hops else filter
+
     async def _change(
-        self, operation: Operation, rows: list[tuple[Recipient, Instant | None]]
+        self, operation: Operation, page: Sequence[tuple[Message, Recipient]], *, named: bool
     ) -> list[tuple[str, str]]:
         now = self._clock.now()
-        changed = [
+        done = [
             (row, change)
-            for row, until in rows
-            if (change := _changed(operation, row, now, until)) is not None
+            for message, row in page
+            if (change := changed(operation, message, row, now, named=named)) is not None
         ]
-        for finished in await self._queue.change([change for _, change in changed]):
+        for finished in await self._queue.change([change for _, change in done]):
             if finished.recipients:
                 self._bounces.put(finished)
             else:
                 self._spool.release(finished.message)
                 self._events.emit(Removed(finished.message.id))
-        for row, change in changed:
+        for row, change in done:
             if change.state is State.WAITING:
                 if change.due <= now:
                     self._sites.resume(row.hop)
                 self._scheduler.due(row.hop, change.due)
-        return [(row.message, str(row.address)) for row, _ in changed]
-
-
-def _held_until(message: Message) -> Instant | None:
-    return None if message.handling is None else message.handling.hold_until
-
-
-def _changed(operation: Operation, row: Recipient, now: Instant, until: Instant | None) -> Change | None:
-    """The row after the operation; None where its state, or its sender's schedule, does not allow it."""
-    if row.state is State.ACTIVE:
-        return None
-    if operation.happening is None:
-        if row.state is not State.WAITING or (until is not None and until > now):
-            return None
-        state = State.WAITING
-    else:
-        try:
-            state = step(row.state, operation.happening)
-        except ImpossibleStep:
-            return None
-    return Change(
-        message=row.message,
-        n=row.n,
-        state=state,
-        due=max(now, until or now) if state is State.WAITING else row.due,
-        attempts=row.attempts,
-        outcome=operation.outcome,
-        at=now,
-        first_greylisted=row.first_greylisted,
-        hints_used=row.hints_used,
-    )
+        return [(row.message, str(row.address)) for row, _ in done]

@@ -78,6 +78,13 @@ class Destinations:
         """The plan as it was last found, good or not any more."""
         return self._plans.get(hop)
 
+    def hops_of(self, site: str) -> list[Hop]:
+        """Whose last plan led to this MX group, or to one that this host is in."""
+        name = site.lower()
+        return [
+            hop for hop, plan in self._plans.items() if name in (plan.site.group, *plan.site.group.split(","))
+        ]
+
     async def plan(self, hop: Hop) -> Plan | Outcome:
         """The plan, or why there is none: deferred (ask later) or failed (no such way)."""
         plan = self.known(hop)

@@ -66,7 +66,7 @@ class Ledger:
         when the pause ends, whatever its own schedule says.
         """
         changes = [
-            self._after(attempt.delivery, recipient, outcome, attempt.finished, retry_at)
+            self._after(attempt, recipient, outcome, retry_at)
             for recipient, outcome in zip(attempt.delivery.recipients, attempt.outcomes, strict=True)
         ]
         future = self._hand_over(changes, attempt.delivery)
@@ -79,14 +79,9 @@ class Ledger:
         return future
 
     def _after(
-        self,
-        delivery: Delivery,
-        recipient: Recipient,
-        outcome: Outcome,
-        at: Instant,
-        retry_at: Instant | None,
+        self, attempt: Attempt, recipient: Recipient, outcome: Outcome, retry_at: Instant | None
     ) -> Change:
-        message = delivery.message
+        message, at = attempt.delivery.message, attempt.finished
         first, hints, due, attempts = (
             recipient.first_greylisted,
             recipient.hints_used,
@@ -121,6 +116,7 @@ class Ledger:
             at=at,
             first_greylisted=first,
             hints_used=hints,
+            trace=None if outcome.kind is Kind.DELIVERED else attempt.trace(outcome),
         )
 
     def failed(self, delivery: Delivery, outcomes: tuple[Outcome, ...]) -> None:

@@ -99,6 +99,10 @@ class Sites:
         for key in [key for key, site in self._sites.items() if site.is_idle]:
             del self._sites[key]
 
+    def hops_of(self, site: str) -> list[Hop]:
+        """Hops that led to this site when they were last planned; by its MX group, or a host in it."""
+        return self._destinations.hops_of(site)
+
     def resume(self, hop: Hop) -> None:
         """An operator wants a try now: at the site of this hop, by its last plan."""
         plan = self._destinations.last(hop)

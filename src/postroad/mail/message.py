@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag, StrEnum
 from postroad.mail.address import Address
 from postroad.mail.frozen import dataclass
 from postroad.mail.lifecycle import State
-from postroad.mail.outcome import Outcome
+from postroad.mail.outcome import Outcome, Stage
 from postroad.mail.routing import Endpoint, Hop
 
 Instant = float
@@ -248,11 +248,31 @@ class Delivery:
     hop: Hop
 
 
+# What an attempt's time went to: a stage before the first MAIL, or the whole transaction.
+Step = tuple[str, Seconds]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What is kept of an attempt that did not deliver, beside its outcome.
+
+    `host` is the endpoint as "name[address]:port", `tls` "TLSv1.3 TLS_AES_256_GCM_SHA384".
+    `steps` in order; those of the connection are there where this attempt opened it.
+    """
+
+    started: Instant
+    finished: Instant
+    host: str | None
+    tls: str | None
+    steps: tuple[Step, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What an attempt, or an operator, changes in one recipient's row.
 
     `outcome` None: nothing was tried; state, due and attempts change and the rest stays.
+    `trace`: of an attempt that is to be remembered.
     """
 
     message: str
@@ -264,6 +284,7 @@ class Change:
     at: Instant
     first_greylisted: Instant | None = None
     hints_used: int = 0
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +301,8 @@ class Attempt:
     """What happened: when and where one delivery was tried, and the outcome per recipient.
 
     `outcomes` runs parallel to `delivery.recipients`. `connected` are the seconds that
-    setting up the connection took, 0.0 on a reused one; `uses` counts the
-    transactions of the connection so far.
+    setting up the connection took, 0.0 on a reused one, and `steps` what they went to;
+    `uses` counts the transactions of the connection so far, 0: nobody was asked.
     """
 
     delivery: Delivery
@@ -292,3 +313,20 @@ class Attempt:
     outcomes: tuple[Outcome, ...]
     connected: Seconds = 0.0
     uses: int = 1
+    steps: tuple[Step, ...] = ()
+
+    def trace(self, outcome: Outcome) -> Trace | None:
+        """What to keep of it for a recipient who fared so; None where nobody was asked."""
+        if not self.uses:
+            return None
+        last = "transaction" if outcome.stage in _TRANSACTION else outcome.stage.value
+        return Trace(
+            started=self.started - self.connected,
+            finished=self.finished,
+            host=None if self.endpoint is None else str(self.endpoint),
+            tls=None if self.tls is None else f"{self.tls.version} {self.tls.cipher}",
+            steps=(*self.steps, (last, max(0.0, self.finished - self.started))),
+        )
+
+
+_TRANSACTION = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT})
