@@ -20,12 +20,13 @@ from tests.support.running import running
 LARGE = os.urandom(700_000)
 
 
-@pytest.fixture(params=["memory", "segments"])
+@pytest.fixture(params=["memory", "segments", "segments read from disk"])
 async def spool(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Spool]:
     if request.param == "memory":
         yield MemorySpool()
         return
-    segments = Segments(tmp_path / "spool")
+    from_disk = request.param.endswith("disk")
+    segments = Segments(tmp_path / "spool", recent=0) if from_disk else Segments(tmp_path / "spool")
     async with running(segments):
         yield segments
 

@@ -209,7 +209,7 @@ class ScriptedSmtp:
         self.port = 0
 
     async def __aenter__(self) -> ScriptedSmtp:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1024 * 1024)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

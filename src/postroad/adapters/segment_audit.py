@@ -15,7 +15,8 @@ from pathlib import Path
 
 from postroad.adapters import segment_format
 from postroad.adapters.segment_marks import is_done, read_marks
-from postroad.adapters.segment_reader import CHUNK, body_name, numbers, segment_name
+from postroad.adapters.segment_reader import body_name, numbers, segment_name
+from postroad.adapters.segment_recent import CHUNK
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import Location, StagedBody
 from postroad.ports import DamagedRecord, Record

@@ -60,6 +60,16 @@ class Header(NamedTuple):
         return HEADER_SIZE + self.meta + self.head + self.body
 
 
+class Draft(NamedTuple):
+    """A record about to be written: its parts in order, and the octets of the whole.
+
+    Without its CRC, which `seal` adds where the time is not the loop's; one part is a whole record.
+    """
+
+    parts: tuple[bytes, ...]
+    length: int
+
+
 class Parts(NamedTuple):
     """A record whose CRC was right. `body` is empty where `file` has it."""
 
@@ -77,16 +87,31 @@ _to_json = msgspec.json.Encoder().encode
 _from_json = msgspec.json.Decoder(Meta).decode
 
 
-def encode(record: Record) -> bytes:
-    """The octets of a record, ready to be appended."""
+def draft(record: Record) -> Draft:
+    """A record, ready to be sealed and appended."""
     content = record.content
     staged = content.body if isinstance(content.body, StagedBody) else None
     body = b"" if isinstance(content.body, StagedBody) else content.body
     meta = _to_json(Meta(record.message, record.recipients, content.dotted, content.eight_bit, staged))
     kind = INLINE if staged is None else OWN_FILE
     start = _FIELDS.pack(MAGIC, VERSION, kind, 0, len(meta), len(content.head), len(body))
-    crc = zlib.crc32(body, zlib.crc32(content.head, zlib.crc32(meta, zlib.crc32(start))))
-    return b"".join((start, _CRC.pack(crc), meta, content.head, body))
+    length = HEADER_SIZE + len(meta) + len(content.head) + len(body)
+    return Draft((start, meta, content.head, body), length)
+
+
+def seal(drafted: Draft) -> tuple[bytes, ...]:
+    """The parts to write, one after another."""
+    if len(drafted.parts) == 1:
+        return drafted.parts
+    start, meta, head, body = drafted.parts
+    # Of what is large the interpreter is given away meanwhile.
+    crc = zlib.crc32(body, zlib.crc32(head, zlib.crc32(meta, zlib.crc32(start))))
+    return start, _CRC.pack(crc), meta, head, body
+
+
+def encode(record: Record) -> bytes:
+    """The octets of a record."""
+    return b"".join(seal(draft(record)))
 
 
 def decode_header(octets: bytes) -> Header:

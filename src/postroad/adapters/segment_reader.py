@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from postroad.adapters import segment_format
+from postroad.adapters.segment_recent import CHUNK, SmallStored
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import Location, StagedBody
 from postroad.ports import DamagedRecord, Record, Stored
 
-CHUNK = 256 * 1024
 # Segments kept open for reading; more are closed, the least used first.
 OPEN_FILES = 64
 
@@ -37,18 +37,6 @@ def numbers(directory: Path, suffix: str) -> list[int]:
     """Of the files that are called `<number><suffix>`, rising."""
     stems = (path.name.removesuffix(suffix) for path in directory.glob(f"*{suffix}"))
     return sorted(int(stem) for stem in stems if stem.isdecimal())
-
-
-@dataclass(frozen=True, slots=True)
-class SmallStored:
-    """`Stored` in memory."""
-
-    head: bytes
-    body: bytes
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self.body), CHUNK):
-            yield self.body[start : start + CHUNK]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from postroad.adapters.segment_body import storage_error, write_all
+from postroad.adapters.segment_format import Draft, seal
 from postroad.adapters.segment_reader import body_name, segment_name
 from postroad.mail.message import Location, StagedBody
 from postroad.ports import StorageBroken, StorageFull
@@ -33,7 +34,7 @@ class SegmentWriter:
         self._descriptor = -1
         self._end = 0
 
-    def commit(self, burst: Sequence[bytes]) -> Sequence[Location | Exception]:
+    def commit(self, burst: Sequence[Draft]) -> Sequence[Location | Exception]:
         """Locations once all of the burst is durable; StorageFull for each when nothing was kept.
 
         Raises StorageBroken.
@@ -48,7 +49,7 @@ class SegmentWriter:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _write(self, burst: Sequence[bytes]) -> list[Location]:
+    def _write(self, burst: Sequence[Draft]) -> list[Location]:
         if self._descriptor < 0 or self._end >= self._size:
             self._begin()
         try:
@@ -62,11 +63,11 @@ class SegmentWriter:
         sync(os.fdatasync, self._descriptor, self._path)
         return self._placed(burst)
 
-    def _placed(self, burst: Sequence[bytes]) -> list[Location]:
+    def _placed(self, burst: Sequence[Draft]) -> list[Location]:
         locations = []
-        for octets in burst:
-            locations.append(Location(self._number, self._end, len(octets)))
-            self._end += len(octets)
+        for drafted in burst:
+            locations.append(Location(self._number, self._end, drafted.length))
+            self._end += drafted.length
         return locations
 
     def _begin(self) -> None:
@@ -144,14 +145,14 @@ def _sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def _batches(burst: Sequence[bytes]) -> Iterator[bytes]:
+def _batches(burst: Sequence[Draft]) -> Iterator[bytes]:
     """The burst's octets in order, joined up to MAX_WRITE; a larger record goes alone."""
     batch: list[bytes] = []
     size = 0
-    for octets in burst:
-        if batch and size + len(octets) > MAX_WRITE:
+    for drafted in burst:
+        if batch and size + drafted.length > MAX_WRITE:
             yield b"".join(batch)
             batch, size = [], 0
-        batch.append(octets)
-        size += len(octets)
+        batch.extend(seal(drafted))
+        size += drafted.length
     yield b"".join(batch)

@@ -33,6 +33,8 @@ from postroad.adapters.segment_lock import SpoolInUse as SpoolInUse
 from postroad.adapters.segment_lock import hold, let_go_of
 from postroad.adapters.segment_marks import SUFFIX, WHOLE, Marks, done_name, marks_of, read_marks, write_marks
 from postroad.adapters.segment_reader import SegmentReader, body_name, numbers, segment_name
+from postroad.adapters.segment_recent import LIMIT as RECENT
+from postroad.adapters.segment_recent import Recent
 from postroad.adapters.segment_room import Room
 from postroad.adapters.segment_writer import SegmentWriter, write_alone
 from postroad.mail.message import Location, Message, StagedBody
@@ -62,7 +64,10 @@ class Segments:
     Raises SpoolInUse, or OSError where the directory cannot be used.
     """
 
-    def __init__(self, directory: Path, segment_size: int = SEGMENT_SIZE, low_water: int = 0) -> None:
+    def __init__(
+        self, directory: Path, segment_size: int = SEGMENT_SIZE, low_water: int = 0, recent: int = RECENT
+    ) -> None:
+        """`recent`: octets of contents that are kept in memory for their first attempt."""
         (directory / STAGE).mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
         self.directory = directory
@@ -78,9 +83,10 @@ class Segments:
         self._current = 0
         self._end = 0
         self._marks = Marks()
+        self._recent = Recent(recent)
         self._ended = False
         writer = SegmentWriter(directory, segment_size, self._next_number)
-        self._commits = GroupCommit[bytes, Location]("spool", writer.commit, writer.close)
+        self._commits = GroupCommit[segment_format.Draft, Location]("spool", writer.commit, writer.close)
         self._cleaner = ThreadPoolExecutor(1, thread_name_prefix="spool-cleaner")
         for leftover in (directory / STAGE).iterdir():
             leftover.unlink()
@@ -120,15 +126,16 @@ class Segments:
     # --- Spool ---------------------------------------------------------------
 
     async def append(self, record: Record) -> Location:
-        octets = segment_format.encode(record)
-        self._room.taken(len(octets))
-        body = record.content.body
-        if isinstance(body, StagedBody):
-            location = await self._append_alone(octets, body)
+        drafted = segment_format.draft(record)
+        self._room.taken(drafted.length)
+        content = record.content
+        if isinstance(content.body, StagedBody):
+            location = await self._append_alone(b"".join(segment_format.seal(drafted)), content.body)
             self._sizes[location.segment] = location.length
         else:
-            location = await self._commits.submit(octets)
+            location = await self._commits.submit(drafted)
             self._advance(location)
+            self._recent.keep(location, content.head, content.body)
         # A caller who was cancelled never comes here: what nobody knows of is not live.
         self._count(location)
         return location
@@ -146,7 +153,7 @@ class Segments:
         (self.directory / body.name).unlink(missing_ok=True)
 
     async def read(self, location: Location) -> Stored:
-        return await self._reader.read(location)
+        return self._recent.get(location) or await self._reader.read(location)
 
     def release(self, message: Message) -> None:
         self.let_go(message.location)
@@ -177,13 +184,14 @@ class Segments:
         Raises DamagedRecord, StorageFull, StorageBroken, and ValueError for a large body.
         """
         octets = await self._reader.octets(location)
-        copied = await self._commits.submit(octets)
+        copied = await self._commits.submit(segment_format.Draft((octets,), len(octets)))
         self._advance(copied)
         self._count(copied)
         return copied
 
     def let_go(self, location: Location) -> None:
         """Nobody needs this record any more: its message is settled, or lives on in another one."""
+        self._recent.forget(location)
         self._mark(location)
         self._discount(location)
 

@@ -23,7 +23,7 @@ from postroad.mail.transaction import ChunkFramer, DotStuffer, Exchange, Unsenda
 from postroad.ports import Capabilities, DamagedRecord, Stored, Transaction
 
 # Up to this size content and final dot are one write; above, pieces of this size.
-WHOLE = 64 * 1024
+WHOLE = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)

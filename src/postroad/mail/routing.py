@@ -15,6 +15,8 @@ from postroad.mail.frozen import dataclass
 from postroad.mail.throttle import Limits
 
 DIRECT = "mx"
+# Domains whose hop is remembered.
+KNOWN = 10_000
 
 
 class TlsWish(StrEnum):
@@ -79,7 +81,7 @@ class Routes:
     However many there are, a domain is looked up by its own name and those above it.
     """
 
-    __slots__ = ("_hops", "_places", "_routes")
+    __slots__ = ("_hops", "_known", "_places", "_routes")
 
     def __init__(self, routes: Sequence[Route] = ()) -> None:
         self._routes = tuple(routes)
@@ -89,6 +91,7 @@ class Routes:
         for place, route in enumerate(self._routes):
             for pattern in route.match:
                 self._places.setdefault(pattern, place)
+        self._known: dict[str, Hop] = {}
 
     def place(self, domain: str) -> int | None:
         """Which route is the first that matches this lower-case domain; None: by MX."""
@@ -99,10 +102,18 @@ class Routes:
 
     def hop_for(self, address: Address) -> Hop:
         """The hop of a recipient; without a route, its domain by MX."""
-        place = self.place(address.domain)
+        hop = self._known.get(address.domain)
+        if hop is None:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            hop = self._known[address.domain] = self._hop_of(address.domain)
+        return hop
+
+    def _hop_of(self, domain: str) -> Hop:
+        place = self.place(domain)
         if place is None:
-            return Hop(DIRECT, address.domain)
-        return self._hops[place] or Hop(self._routes[place].name, address.domain)
+            return Hop(DIRECT, domain)
+        return self._hops[place] or Hop(self._routes[place].name, domain)
 
 
 def _relayed(route: Route) -> Hop | None:
