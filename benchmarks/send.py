@@ -10,20 +10,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, cast
 
 import uvloop
 
 from postroad.adapters.smtp import SmtpTransport
+from postroad.adapters.sqlite_slate import Slate
 from postroad.mail.address import Address
 from postroad.mail.message import Envelope, EnvelopeRecipient
 from postroad.mail.routing import Endpoint
 from postroad.mail.tls import Requirement, TlsLevel
+from postroad.ports import Witness
 
 PLAIN = Requirement(TlsLevel.NONE)
+ID = "0F3K8M2Q4W1Z"
 
 
 class Sink(asyncio.Protocol):
@@ -80,7 +85,7 @@ class Memory:
         yield self.body or b""
 
 
-async def send(endpoint: Endpoint, options: argparse.Namespace) -> int:
+async def send(endpoint: Endpoint, options: argparse.Namespace, witness: Witness) -> int:
     """All messages over one connection."""
     stored = Memory(options.size)
     to = tuple(
@@ -89,13 +94,14 @@ async def send(endpoint: Endpoint, options: argparse.Namespace) -> int:
     envelope = Envelope(Address("a", "example.com"), to)
     async with SmtpTransport("client.example.com").connect(endpoint, PLAIN, None) as session:
         for _ in range(options.messages):
-            result = await session.send(envelope, stored, options.size, False)
+            witness.about(ID, range(options.recipients))
+            result = await session.send(envelope, stored, options.size, False, witness)
             assert result.dot is not None, result
             assert result.dot.code == 250, result
     return int(options.messages)
 
 
-async def connect(endpoint: Endpoint, options: argparse.Namespace) -> int:
+async def connect(endpoint: Endpoint, options: argparse.Namespace, witness: Witness) -> int:
     """A connection for every message."""
     stored = Memory(options.size)
     envelope = Envelope(Address("a", "example.com"), (EnvelopeRecipient(Address("b", "example.org")),))
@@ -103,17 +109,20 @@ async def connect(endpoint: Endpoint, options: argparse.Namespace) -> int:
     count = max(1, int(options.messages) // 5)
     for _ in range(count):
         async with transport.connect(endpoint, PLAIN, None) as session:
-            await session.send(envelope, stored, options.size, False)
+            witness.about(ID, (0,))
+            await session.send(envelope, stored, options.size, False, witness)
     return count
 
 
-Work = Callable[[Endpoint, argparse.Namespace], Coroutine[Any, Any, int]]
+Work = Callable[[Endpoint, argparse.Namespace, Witness], Coroutine[Any, Any, int]]
 
 
 def measure(name: str, work: Work, endpoint: Endpoint, options: argparse.Namespace) -> None:
     run = asyncio.run if options.asyncio else uvloop.run
-    wall, cpu = time.perf_counter(), time.process_time()
-    count = run(work(endpoint, options))
+    with tempfile.TemporaryDirectory() as directory:
+        witness = Slate(Path(directory) / "slate").witness()
+        wall, cpu = time.perf_counter(), time.process_time()
+        count = run(work(endpoint, options, witness))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     print(f"{name:34} {cpu / count * 1e6:8.1f} us CPU  {count / wall:8.0f}/s")
 

@@ -22,7 +22,8 @@ LONGEST_FUNCTION = 60
 # What a layer may import of the project; itself is always allowed but for adapters.
 ALLOWED = {
     "mail": set[str](),
-    "ports": {"mail"},
+    "ports": {"mail", "ports_queue"},
+    "ports_queue": {"mail"},
     "ports_login": {"mail"},
     "engine": {"mail", "ports"},
     "config": {"mail"},
@@ -44,6 +45,7 @@ IMPURE = {"asyncio", "socket", "ssl", "sqlite3", "os", "time", "random", "secret
 LIBRARIES = {
     "mail": {"idna"},
     "ports": set[str](),
+    "ports_queue": set[str](),
     "ports_login": set[str](),
     "engine": set[str](),
     "config": {"msgspec", "idna"},

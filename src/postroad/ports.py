@@ -7,18 +7,15 @@ the values and errors named here; nothing of a library passes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from postroad.mail.address import Address
 from postroad.mail.events import Event
 from postroad.mail.frozen import dataclass
-from postroad.mail.idempotency import Kept, Known
 from postroad.mail.message import (
-    Change,
     Content,
-    Delivery,
     Envelope,
     Instant,
     Location,
@@ -30,15 +27,23 @@ from postroad.mail.message import (
     TlsFacts,
 )
 from postroad.mail.mime import Octets
-from postroad.mail.outcome import Outcome, Stage, Trouble
+from postroad.mail.outcome import Stage, Trouble
 from postroad.mail.permit import Permit
 from postroad.mail.policy import Verdict, View
-from postroad.mail.quota import Charge
 from postroad.mail.reply import Reply
-from postroad.mail.routing import Endpoint, Hop, Route
+from postroad.mail.routing import Endpoint, Route
 from postroad.mail.tls import Requirement
 from postroad.mail.transaction import Capabilities as Capabilities
 from postroad.mail.transaction import Transaction as Transaction
+from postroad.ports_queue import Finished as Finished
+from postroad.ports_queue import HopDue as HopDue
+from postroad.ports_queue import MovingQueue as MovingQueue
+from postroad.ports_queue import Notice as Notice
+from postroad.ports_queue import Queue as Queue
+from postroad.ports_queue import QueueFilter as QueueFilter
+from postroad.ports_queue import Restarted as Restarted
+from postroad.ports_queue import Terms as Terms
+from postroad.ports_queue import Witness as Witness
 
 
 class StorageFull(Exception):
@@ -185,184 +190,6 @@ class DamagedRecord(OSError):
     """A record whose length or CRC is wrong, or whose file is gone."""
 
 
-# --- queue ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class HopDue:
-    """A hop with waiting recipients and the earliest time one of them is due."""
-
-    hop: Hop
-    due: Instant
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A message with something to settle, and all its recipients as they stand."""
-
-    message: Message
-    recipients: tuple[Recipient, ...]
-
-
-# A notification with its recipients, ready to be added.
-Notice = tuple[Message, Sequence[Recipient]]
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What is written with a message in the transaction that accepts it: counted to whom, under which key."""
-
-    charge: Charge | None
-    kept: Kept | None
-
-
-class Queue(Protocol):
-    """The index of the queue. Every change is one transaction, durable when awaited.
-
-    Changes are handed to the writer before the first await of their method, so
-    that a cancelled caller loses nothing.
-    """
-
-    async def add(self, message: Message, recipients: Sequence[Recipient]) -> None:
-        """Insert; recipients may be WAITING, HELD or, claimed for their first attempt, ACTIVE.
-
-        Raises StorageFull (nothing changed) or StorageBroken.
-        """
-        ...
-
-    async def accept(self, message: Message, recipients: Sequence[Recipient], terms: Terms) -> None:
-        """`add`, and in the same transaction what the terms say.
-
-        A key that is kept already, and has not expired, fails it whole with ValueError.
-        """
-        ...
-
-    async def known(self, account: str, name: str, now: Instant) -> Known | None:
-        """What was accepted under a key (`mail.idempotency`) that has not expired."""
-        ...
-
-    async def charges(self, since: int) -> list[Charge]:
-        """What was charged in this hour (since 1970) and later, one for each account and hour, in order."""
-        ...
-
-    async def hops(self) -> list[HopDue]:
-        """Every hop that has WAITING recipients. Read at start; the scheduler keeps hops, not messages."""
-        ...
-
-    async def claim(self, hop: Hop, now: Instant, limit: int, until: Instant) -> list[Delivery]:
-        """Turn due WAITING recipients of the hop ACTIVE, at most `limit`, lane then due order.
-
-        Counts the attempt and sets the pessimistic due time `until` *before* any
-        network activity: a daemon that dies in a loop hammers nobody. Grouped
-        into one Delivery a message.
-        """
-        ...
-
-    async def next_due(self, hop: Hop) -> Instant | None:
-        """The earliest due time among the hop's WAITING recipients; None: none waits."""
-        ...
-
-    def record(self, changes: Sequence[Change]) -> Awaitable[list[Finished]]:
-        """Store what an attempt changed; answers the messages that now have something to settle.
-
-        Only ACTIVE recipients change: whoever claimed them alone may say what became of them.
-        A message is to be settled when no recipient is ACTIVE and one has *news*:
-        FAILED, or DELIVERED with NOTIFY=SUCCESS, and not `told`. One that is finished
-        without any news is removed in the same transaction, and is in the answer
-        too, with `recipients` empty.
-        """
-        ...
-
-    async def defer_hop(self, hop: Hop, outcome: Outcome, due: Instant, now: Instant) -> int:
-        """Every due WAITING recipient of the hop: outcome and due time, no attempt counted; how many."""
-        ...
-
-    async def claim_all(self, hop: Hop, limit: int) -> list[Delivery]:
-        """WAITING recipients of the hop, due or not, turned ACTIVE: to fail them all at once."""
-        ...
-
-    async def expired(self, now: Instant, limit: int) -> list[Delivery]:
-        """WAITING recipients of messages past `expires_at`, turned ACTIVE: to fail them."""
-        ...
-
-    async def delayed(self, now: Instant, limit: int) -> list[Finished]:
-        """Messages whose delay warning is due, with their open recipients. Changes nothing."""
-        ...
-
-    async def settle(self, message: str, told: Collection[int], notices: Sequence[Notice]) -> bool:
-        """Mark the recipients `told` and add the DSNs that tell of them, in one transaction.
-
-        A message with nothing open and no news left is removed with it: then True.
-        Nothing is added when all of `told` were marked before: a repeat tells nobody twice.
-        """
-        ...
-
-    async def warned(self, message: str, notices: Sequence[Notice]) -> None:
-        """The delay warning is done: clear `warn_at`, mark open recipients, add the DSN, at once."""
-        ...
-
-    async def unsettled(self, limit: int) -> list[Finished]:
-        """Messages that are finished or have news, left behind by a crash; at start only."""
-        ...
-
-    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int, int]:
-        """At start: every claim is void (ACTIVE -> WAITING). Messages, recipients, claims voided,
-        and deliveries that were heard but not recorded before the crash, and are recorded now.
-
-        An attempt that was cut off is due `now`; from the fourth on in `wait` seconds, or
-        when its claim foresaw if that is sooner: a message that kills the daemon does not
-        do so in a tight loop. From there on it does not count either, so that deaths of
-        the daemon, however many, push nobody along the retry schedule.
-        """
-        ...
-
-    async def find(self, id: str) -> Finished | None:
-        """One message with all its recipients, open or final."""
-        ...
-
-    async def select(
-        self, filter: QueueFilter, limit: int, after: tuple[str, int] | None = None
-    ) -> list[tuple[Message, Recipient]]:
-        """Open recipients in id order, a page at a time: what the queue commands show and act on."""
-        ...
-
-    async def change(self, changes: Sequence[Change]) -> list[Finished]:
-        """An operator's changes; as `record`, but skips rows that are ACTIVE."""
-        ...
-
-    async def counts(self) -> dict[str, int]:
-        """Open recipients by state name (waiting, active, held) and "messages"."""
-        ...
-
-
-class MovingQueue(Protocol):
-    """What compaction asks of the queue besides."""
-
-    async def movable(self, segment: int) -> list[Message]:
-        """Messages in a segment of which something waits, nothing is in an attempt, nothing is news."""
-        ...
-
-    async def move(self, moves: Sequence[tuple[Message, Location]]) -> list[Finished | None]:
-        """Each message lies elsewhere from now on; None where it is not as `movable` found it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class QueueFilter:
-    """All given conditions must hold. Empty `ids`: any. `older_than` is an Instant.
-
-    `sites`: any of these, each the name of a hop, of its route, or both as str(Hop) has them.
-    """
-
-    ids: tuple[str, ...] = ()
-    to: str | None = None
-    sender: str | None = None
-    domain: str | None = None
-    state: str | None = None
-    older_than: Instant | None = None
-    sites: tuple[str, ...] = ()
-
-
 # --- names ---------------------------------------------------------------------
 
 
@@ -439,9 +266,12 @@ class Session(Protocol):
         """Whether another transaction may start: in step, not closed, no 421 seen."""
         ...
 
-    async def send(self, envelope: Envelope, stored: Stored, size: int, dotted: bool) -> Transaction:
+    async def send(
+        self, envelope: Envelope, stored: Stored, size: int, dotted: bool, witness: Witness
+    ) -> Transaction:
         """One transaction; never raises for what the peer does (see `Transaction.trouble`).
 
+        `witness` is told before the end of the content leaves, and where the 2xx to it is read.
         Sends RSET by itself before the next transaction when the last one needs it.
         `envelope.recipients` at most what the peer takes.
         """

@@ -25,6 +25,7 @@ from postroad.mail.tls import Requirement, TlsLevel
 from postroad.ports import Capabilities, ConnectFailed, Session
 from tests.support.memory_spool import MemoryStored
 from tests.support.scripted_smtp import ALL_OFFERED, Authority, Mail, Peer, Script, ScriptedSmtp, accepting
+from tests.support.witnesses import Told
 
 NONE, OPPORTUNISTIC, ENCRYPTED, VERIFIED = map(Requirement, TlsLevel)
 SHORT = Timeouts(0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2)
@@ -219,7 +220,7 @@ async def test_helo_is_said_where_ehlo_is_not_known() -> None:
 
     async with connected(script) as (session, _):
         assert session.capabilities == Capabilities()
-        result = await session.send(ENVELOPE, STORED, 100, False)
+        result = await session.send(ENVELOPE, STORED, 100, False, Told())
         assert result.dot is not None
 
 
@@ -283,7 +284,9 @@ def test_mail_goes_over_every_kind_of_session(
                 assert session.tls.version == "TLSv1.3"
                 assert session.tls.verified == (tls is VERIFIED)
             for body in (b"small\r\n", b"large\r\n" * 100_000):
-                result = await session.send(ENVELOPE, MemoryStored(b"A: b\r\n\r\n", body, False), 1000, False)
+                result = await session.send(
+                    ENVELOPE, MemoryStored(b"A: b\r\n\r\n", body, False), 1000, False, Told()
+                )
                 assert result.dot is not None
                 assert result.dot.code == 250
 

@@ -20,6 +20,7 @@ from postroad.mail.tls import Requirement, TlsLevel
 from postroad.ports import Session, Transaction
 from tests.support.memory_spool import MemoryStored
 from tests.support.scripted_smtp import ALL_OFFERED, Mail, Peer, Script, ScriptedSmtp, accepting
+from tests.support.witnesses import Told
 
 HEAD = b"Subject: hello\r\n\r\n"
 STORED = MemoryStored(HEAD, b"Good morning.\r\n", False)
@@ -46,7 +47,7 @@ async def session(*scripts: Script, timeouts: Timeouts | None = None) -> AsyncIt
 
 
 async def send(made: Session, *to: str, stored: MemoryStored = STORED, dotted: bool = False) -> Transaction:
-    return await made.send(envelope(*to), stored, len(stored.head + stored.octets), dotted)
+    return await made.send(envelope(*to), stored, len(stored.head + stored.octets), dotted, Told())
 
 
 def trouble(result: Transaction) -> Trouble:
@@ -346,7 +347,7 @@ async def test_what_the_peer_cannot_take_is_not_sent_and_leaves_the_session_usab
     async with ScriptedSmtp(accepting(offered)) as server:
         endpoint = Endpoint("mx", "127.0.0.1", server.port)
         async with SmtpTransport("c").connect(endpoint, Requirement(TlsLevel.NONE), None) as made:
-            result = await made.send(replace(envelope("b", "c"), **change), STORED, 1000, False)  # type: ignore[arg-type]
+            result = await made.send(replace(envelope("b", "c"), **change), STORED, 1000, False, Told())  # type: ignore[arg-type]
             assert result.rcpts == (None, None)
             assert (trouble(result).stage, trouble(result).fault) == (Stage.MAIL, fault)
             assert made.usable
@@ -443,7 +444,7 @@ async def test_binary_content_arrives_octet_for_octet_in_one_chunk(times: int, s
         stored = MemoryStored(HEAD, OCTETS * times, staged)
         asked = replace(envelope(), body=Body.BINARY)
         for _ in range(2):
-            done = await made.send(asked, stored, len(HEAD) + len(stored.octets), False)
+            done = await made.send(asked, stored, len(HEAD) + len(stored.octets), False, Told())
             assert done.dot == Reply(250, ("Ok",))
         assert content == [HEAD + OCTETS * times] * 2
 
@@ -461,6 +462,6 @@ async def test_a_chunk_of_another_size_than_announced_is_broken_off() -> None:
 
     async with session(script) as made:
         stored = MemoryStored(HEAD, OCTETS * 50_000, True)
-        done = await made.send(replace(envelope(), body=Body.BINARY), stored, 5_000_000, False)
+        done = await made.send(replace(envelope(), body=Body.BINARY), stored, 5_000_000, False, Told())
         assert trouble(done).fault is Fault.INTERNAL
         assert not made.usable

@@ -15,6 +15,7 @@ from postroad.mail.outcome import Fault, Stage
 from postroad.mail.routing import Endpoint
 from postroad.ports import Capabilities, Transaction
 from tests.support.memory_spool import MemoryStored
+from tests.support.witnesses import Told
 
 STORED = MemoryStored(b"Subject: hello\r\n\r\n", b"Good morning.\r\n", False)
 ENVELOPE = Envelope(None, (EnvelopeRecipient(Address("b", "example.org")),))
@@ -80,7 +81,7 @@ class Line:
 
     async def send(self) -> asyncio.Task[Transaction]:
         """A transaction under way, its first commands written."""
-        task = asyncio.create_task(self.session.send(ENVELOPE, STORED, 33, False))
+        task = asyncio.create_task(self.session.send(ENVELOPE, STORED, 33, False, Told()))
         await asyncio.sleep(0)
         return task
 

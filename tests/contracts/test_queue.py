@@ -229,8 +229,34 @@ async def test_what_was_in_its_first_attempt_expires_and_is_warned_of_once_it_wa
 async def test_a_restart_voids_claims(queue: Queue) -> None:
     await add(queue, 1, "a@example.org", "b@other.example")
     await claim_one(queue)
-    assert await queue.restart(NOW, 60) == (1, 2, 1, 0)
+    found = await queue.restart(NOW, 60)
+    assert (found.messages, found.recipients, found.heard) == (1, 2, 0)
     assert (await queue.counts())["active"] == 0
+
+
+async def test_of_a_process_that_nobody_knows_every_claim_is_ambiguous(queue: Queue) -> None:
+    rows = await add(queue, 1, "a@example.org", "b@other.example")
+    await claim_one(queue)
+    assert (await queue.restart(NOW, 60)).ambiguous == {rows[0].message: (rows[0].address,)}
+
+
+async def test_what_may_have_left_is_ambiguous_and_other_claims_are_merely_void(queue: Queue) -> None:
+    await queue.restart(NOW, 60)
+    owner = message()
+    rows = [recipient(f"b{n}@example.org", n, state=State.ACTIVE, attempts=1) for n in range(5)]
+    await queue.add(owner, rows)
+    one, other = queue.witness(), queue.witness()
+    one.about(owner.id, [0])
+    one.leaves()
+    one.about(owner.id, [1, 2])
+    one.leaves()
+    other.about(owner.id, [3])
+    other.leaves()
+    other.about(owner.id, [4])
+    other.close()
+    found = await queue.restart(NOW, 60)
+    assert (found.messages, found.recipients, found.heard) == (1, 5, 0)
+    assert found.ambiguous == {owner.id: tuple(row.address for row in rows[1:4])}
 
 
 @pytest.mark.parametrize(

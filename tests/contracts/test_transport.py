@@ -27,6 +27,7 @@ from tests.support.scripted_network import (
 )
 from tests.support.scripted_smtp import ALL_OFFERED as KEYWORDS
 from tests.support.scripted_smtp import Peer, Script, ScriptedSmtp, accepting
+from tests.support.witnesses import Told
 
 STORED = MemoryStored(b"Subject: hello\r\n\r\n", b"Good morning.\r\n", False)
 OPPORTUNISTIC = Requirement(TlsLevel.OPPORTUNISTIC)
@@ -86,7 +87,7 @@ SCRIPTED: dict[str, Host] = {
     "grey": Host(say(Stage.RCPT, GREYLIST), tls=None),
     "picky": Host(say(Stage.DOT, "554 5.7.1 Spam"), tls=None),
     "busy": Host(busy(0)),
-    "lost": Host(lost_after_dot(), tls=None),
+    "lost": Host(lost_after_dot(None), tls=None),
     "closing": Host(closes_after=1, tls=None),
     "small": Host(capabilities=Capabilities(pipelining=True, size=10, size_offered=True), tls=None),
 }
@@ -112,7 +113,7 @@ def test_both_worlds_have_the_same_hosts() -> None:
 async def test_an_accepted_message_has_a_reply_of_every_stage(world: World) -> None:
     async with world.transport.connect(world.endpoint("usual"), OPPORTUNISTIC, None) as session:
         for _ in range(2):
-            result = await session.send(envelope("b", "c"), STORED, 33, False)
+            result = await session.send(envelope("b", "c"), STORED, 33, False, Told())
             replies = [result.mail, *result.rcpts, result.data, result.dot]
             assert [reply and reply.code for reply in replies] == [250, 250, 250, 354, 250]
             assert result.trouble is None
@@ -124,7 +125,7 @@ async def test_an_accepted_message_has_a_reply_of_every_stage(world: World) -> N
 
 async def test_each_recipient_has_its_own_reply(world: World) -> None:
     async with world.transport.connect(world.endpoint("choosy"), OPPORTUNISTIC, None) as session:
-        result = await session.send(envelope("b", "c", "d"), STORED, 33, False)
+        result = await session.send(envelope("b", "c", "d"), STORED, 33, False, Told())
     assert [reply and str(reply) for reply in result.rcpts] == [
         "250 2.0.0 Ok",
         "550 5.1.1 No such user here",
@@ -138,7 +139,7 @@ async def test_when_every_recipient_is_refused_nothing_is_delivered_and_the_sess
 ) -> None:
     async with world.transport.connect(world.endpoint("grey"), OPPORTUNISTIC, None) as session:
         for _ in range(2):
-            result = await session.send(envelope(), STORED, 33, False)
+            result = await session.send(envelope(), STORED, 33, False, Told())
             assert result.rcpts == (Reply(450, ("Greylisted",), "4.2.0"),)
             assert (result.dot, result.trouble) == (None, None)
             assert session.usable
@@ -146,14 +147,14 @@ async def test_when_every_recipient_is_refused_nothing_is_delivered_and_the_sess
 
 async def test_the_reply_to_the_final_dot_may_refuse(world: World) -> None:
     async with world.transport.connect(world.endpoint("picky"), OPPORTUNISTIC, None) as session:
-        result = await session.send(envelope(), STORED, 33, False)
+        result = await session.send(envelope(), STORED, 33, False, Told())
         assert result.dot == Reply(554, ("Spam",), "5.7.1")
         assert session.usable
 
 
 async def test_a_connection_lost_after_the_dot_is_told_as_such(world: World) -> None:
     async with world.transport.connect(world.endpoint("lost"), OPPORTUNISTIC, None) as session:
-        result = await session.send(envelope(), STORED, 33, False)
+        result = await session.send(envelope(), STORED, 33, False, Told())
         assert isinstance(result.trouble, Trouble)
         assert (result.trouble.stage, result.trouble.fault) == (Stage.DOT, Fault.LOST)
         assert result.trouble.dot_sent
@@ -163,17 +164,17 @@ async def test_a_connection_lost_after_the_dot_is_told_as_such(world: World) -> 
 
 async def test_a_session_that_the_host_closes_is_noticed_and_not_usable(world: World) -> None:
     async with world.transport.connect(world.endpoint("closing"), OPPORTUNISTIC, None) as session:
-        assert (await session.send(envelope(), STORED, 33, False)).dot is not None
+        assert (await session.send(envelope(), STORED, 33, False, Told())).dot is not None
         await session.wait_closed()
         assert not session.usable
-        result = await session.send(envelope(), STORED, 33, False)
+        result = await session.send(envelope(), STORED, 33, False, Told())
         assert result.trouble is not None
         assert (result.trouble.stage, result.trouble.fault) == (Stage.MAIL, Fault.LOST)
 
 
 async def test_a_message_too_large_for_the_host_is_not_sent(world: World) -> None:
     async with world.transport.connect(world.endpoint("small"), OPPORTUNISTIC, None) as session:
-        result = await session.send(envelope("b", "c"), STORED, 33, False)
+        result = await session.send(envelope("b", "c"), STORED, 33, False, Told())
         assert result.trouble is not None
         assert (result.mail, result.rcpts) == (None, (None, None))
         assert (result.trouble.stage, result.trouble.fault) == (Stage.MAIL, Fault.SIZE)
@@ -212,3 +213,24 @@ async def test_what_is_raised_inside_the_block_passes_and_the_session_ends(world
         await broken()
     await kept[0].wait_closed()
     assert not kept[0].usable
+
+
+@pytest.mark.parametrize(
+    ("host", "to", "told"),
+    [
+        ("usual", "bcd", ["leaves", ("taken",)]),
+        ("choosy", "bcd", ["leaves", ("taken", 1)]),
+        ("choosy", "c", []),
+        ("grey", "b", []),
+        ("picky", "b", ["leaves"]),
+        ("lost", "b", ["leaves"]),
+        ("small", "b", []),
+    ],
+)
+async def test_the_witness_hears_of_the_end_before_it_leaves_and_of_who_is_delivered(
+    world: World, host: str, to: str, told: list[object]
+) -> None:
+    witness = Told()
+    async with world.transport.connect(world.endpoint(host), OPPORTUNISTIC, None) as session:
+        await session.send(envelope(*to), STORED, 33, False, witness)
+    assert witness.words == told

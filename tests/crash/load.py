@@ -13,6 +13,7 @@ from tests.support.submitting import Client
 
 RECIPIENTS = ("box@harbour.example", "bell@harbour.example", "mast@harbour.example")
 CLIENTS = 4
+ID = re.compile(rb"\bid ([0-9A-Z]{12})\b")
 MARK = re.compile(rb"^Subject: (\S+)\r$", re.MULTILINE)
 
 
@@ -87,6 +88,16 @@ def arrived(site: Site) -> Counter[str]:
     for (mark, _), count in each.items():
         most[mark] = max(most[mark], count)
     return most
+
+
+def again(site: Site) -> Counter[tuple[str, str]]:
+    """How often each (queue id, recipient) came in after the first time."""
+    each = Counter(
+        (ID.findall(arrival.octets)[0].decode(), recipient)
+        for arrival in site.arrivals
+        for recipient in arrival.recipients
+    )
+    return Counter({key: count - 1 for key, count in each.items() if count > 1})
 
 
 def altered(site: Site) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from postroad.mail.events import (
     Accepted,
     AliasTrouble,
+    Ambiguous,
     DoubleBounce,
     Event,
     Expanded,
@@ -108,6 +109,7 @@ EVERY: tuple[Event, ...] = (
     Removed(ID),
     Recovered(1, 2, 0, 0),
     Recovered(1, 2, 1, 0),
+    Ambiguous("0F3K8M2Q4W1Z", ("b@example.org", "c@example.org")),
     Operated("delete", 2, 0, (ID,)),
     InternalError("intake", "ValueError('x')", 'Traceback:\n  File "x"\nValueError: x'),
     StorageTrouble("append", "No space left on device"),

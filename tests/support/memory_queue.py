@@ -13,7 +13,16 @@ from postroad.mail.message import Change, Delivery, Instant, Message, Notify, Re
 from postroad.mail.outcome import Outcome
 from postroad.mail.quota import Charge
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, HopDue, Notice, QueueFilter, StorageBroken, StorageFull, Terms
+from postroad.ports import (
+    Finished,
+    HopDue,
+    Notice,
+    QueueFilter,
+    Restarted,
+    StorageBroken,
+    StorageFull,
+    Terms,
+)
 
 Key = tuple[str, int]
 
@@ -26,6 +35,9 @@ class MemoryQueue:
         self.rows: dict[Key, Recipient] = {}
         self.keys: dict[tuple[str, str], tuple[Known, Instant]] = {}
         self.charged: list[Charge] = []
+        # What each witness says may have left; None: of a process that nobody knows.
+        self.left: dict[int, set[Key]] | None = None
+        self.answered: set[Key] = set()
         self.full = False
         self.broken = False
 
@@ -105,14 +117,38 @@ class MemoryQueue:
             if row.state.is_open:
                 self._store(replace(row, warned=True))
 
-    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int, int]:
+    async def restart(self, now: Instant, wait: float) -> Restarted:
+        heard = self._take_up()
         claimed = [row for row in self.rows.values() if row.state is State.ACTIVE]
         for row in claimed:
             waits = row.attempts > 3
             due = min(row.due, now + wait if waits else now)
             self._store(replace(row, state=State.WAITING, due=due, attempts=row.attempts - waits))
         recipients = sum(row.state.is_open for row in self.rows.values())
-        return len(self.messages), recipients, len(claimed), 0
+        left = None if self.left is None else self.answered.union(*self.left.values())
+        self.left = {}
+        ambiguous: dict[str, tuple[Address, ...]] = {}
+        for row in sorted(claimed, key=lambda row: (row.message, row.n)):
+            if left is None or (row.message, row.n) in left:
+                ambiguous[row.message] = (*ambiguous.get(row.message, ()), row.address)
+        return Restarted(len(self.messages), recipients, ambiguous, heard)
+
+    def _take_up(self) -> int:
+        heard = [
+            row
+            for row in self.rows.values()
+            if row.state is State.ACTIVE
+            and (row.message, row.n) in self.answered
+            and not (row.notify and Notify.SUCCESS in row.notify)
+        ]
+        for row in heard:
+            self._store(replace(row, state=State.DELIVERED))
+        for id in {row.message for row in heard}:
+            self._conclude(id)
+        return len(heard)
+
+    def witness(self) -> MemoryWitness:
+        return MemoryWitness(self)
 
     # --- looks ---------------------------------------------------------------
 
@@ -234,6 +270,27 @@ class MemoryQueue:
         if any(row.state.is_open for row in rows) and not any(map(_news, rows)):
             return None
         return Finished(self.messages[id], tuple(rows))
+
+
+class MemoryWitness:
+    """`Witness`."""
+
+    def __init__(self, queue: MemoryQueue) -> None:
+        self._queue = queue
+        self._keys: list[Key] = []
+
+    def about(self, message: str, numbers: Sequence[int]) -> None:
+        self._keys = [(message, n) for n in numbers]
+
+    def leaves(self) -> None:
+        if self._queue.left is not None:
+            self._queue.left[id(self)] = set(self._keys)
+
+    def taken(self, refused: Collection[int] = ()) -> None:
+        self._queue.answered.update(key for place, key in enumerate(self._keys) if place not in refused)
+
+    def close(self) -> None:
+        pass
 
 
 def _changed(row: Recipient, change: Change) -> Recipient:

@@ -39,6 +39,7 @@ from postroad.ports import (
     Stored,
     Transaction,
     TryLater,
+    Witness,
 )
 
 # --- names ---------------------------------------------------------------------
@@ -378,7 +379,9 @@ class ScriptedSession:
             self._idle_timer.cancel()
         self._closed.set()
 
-    async def send(self, envelope: Envelope, stored: Stored, size: int, dotted: bool) -> Transaction:
+    async def send(
+        self, envelope: Envelope, stored: Stored, size: int, dotted: bool, witness: Witness
+    ) -> Transaction:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         try:
@@ -392,13 +395,16 @@ class ScriptedSession:
         elif self._needs_reset:
             exchange.receive(reply("250 2.0.0 Reset"))
         while not exchange.done:
-            await self._answer(exchange, envelope)
+            await self._answer(exchange, envelope, witness)
+        if not exchange.needs_reset:
+            witness.taken(exchange.refused)
         return self._finished(exchange, envelope, content)
 
-    async def _answer(self, exchange: Exchange, envelope: Envelope) -> None:
+    async def _answer(self, exchange: Exchange, envelope: Envelope, witness: Witness) -> None:
         stage = exchange.stage
         recipient = envelope.recipients[exchange.answered].address if stage is Stage.RCPT else None
         if exchange.content_due:
+            witness.leaves()
             exchange.dot_sent()
             stage = Stage.DOT
         moment = Moment(self._transport.clock.now(), stage, self._connection, envelope, recipient)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from postroad.mail.events import (
     AliasTrouble,
+    Ambiguous,
     DoubleBounce,
     Event,
     Held,
@@ -107,6 +108,7 @@ _LEVELS: dict[type, int] = {
     PolicyFailed: ERROR,
     LoginFailed: WARNING,
     OpenRelay: WARNING,
+    Ambiguous: WARNING,
     LoginUnavailable: WARNING,
     HopDeferred: WARNING,
     AliasTrouble: WARNING,

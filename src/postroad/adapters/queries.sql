@@ -233,13 +233,23 @@ UPDATE recipient SET due = ?4, last = ?5 WHERE (message, n) IN (
     SELECT message, n FROM recipient WHERE state = 0 AND hop = ?1 AND lane = ?2 AND due <= ?3
     ORDER BY due LIMIT ?6)
 
--- Of [message, recipient] whose delivery was heard before a crash, and not committed: delivered, but
--- for those whose sender is to hear of it, and needs the words of the receiver.
+-- Of [message, first, last recipient] whose delivery was heard before a crash, and not committed:
+-- delivered, but for those whose sender is to hear of it, and needs the words of the receiver.
 -- name: heard
 UPDATE recipient SET state = 3, last_attempt_at = ?2
 WHERE {busy} = 1 AND (notify IS NULL OR NOT notify & 1)
-AND (message, n) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
+AND (message, n) IN (SELECT r.message, r.n FROM json_each(?1) span CROSS JOIN recipient r
+    ON r.message = span.value ->> 0 AND r.n BETWEEN span.value ->> 1 AND span.value ->> 2)
 RETURNING message
+
+-- Who is in an attempt, and stands in one of [message, first, last recipient].
+-- name: claimed_of
+SELECT DISTINCT r.message, r.local, r.domain FROM json_each(?1) span CROSS JOIN recipient r
+    ON r.message = span.value ->> 0 AND r.n BETWEEN span.value ->> 1 AND span.value ->> 2
+WHERE r.state = 1 ORDER BY r.message, r.n
+
+-- name: all_claimed
+SELECT message, local, domain FROM recipient WHERE {busy} = 1 ORDER BY message, n
 
 -- name: track_claimed
 UPDATE message SET tracked = 1

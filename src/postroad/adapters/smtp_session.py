@@ -20,7 +20,7 @@ from postroad.mail.outcome import Fault, Stage
 from postroad.mail.reply import Reply, ReplyParser
 from postroad.mail.routing import Endpoint
 from postroad.mail.transaction import ChunkFramer, DotStuffer, Exchange, Unsendable, bdat_command, framed
-from postroad.ports import Capabilities, DamagedRecord, Stored, Transaction
+from postroad.ports import Capabilities, DamagedRecord, Stored, Transaction, Witness
 
 # Up to this size content and final dot are one write; above, pieces of this size.
 WHOLE = 128 * 1024
@@ -78,6 +78,7 @@ class SmtpSession(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = ReplyParser()
         self._exchange: Exchange | None = None
+        self._witness: Witness | None = None
         self._small: tuple[bytes, bytes, bool] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
@@ -108,7 +109,9 @@ class SmtpSession(asyncio.Protocol):
 
     # --- one transaction ---------------------------------------------------------
 
-    async def send(self, envelope: Envelope, stored: Stored, size: int, dotted: bool) -> Transaction:
+    async def send(
+        self, envelope: Envelope, stored: Stored, size: int, dotted: bool, witness: Witness
+    ) -> Transaction:
         if self._exchange is not None:
             raise RuntimeError("a transaction is under way in this session")
         try:
@@ -119,6 +122,7 @@ class SmtpSession(asyncio.Protocol):
             exchange.fail(Fault.LOST, self._why_ended)
             return exchange.result
         self._exchange = exchange
+        self._witness = witness
         body = stored.body
         self._small = None
         if body is not None and len(stored.head) + len(body) <= WHOLE:
@@ -150,6 +154,9 @@ class SmtpSession(asyncio.Protocol):
     async def _stream(self, exchange: Exchange, stored: Stored, framer: DotStuffer | ChunkFramer) -> None:
         """Write the content as fast as the peer takes it; stops when the exchange ends early."""
         self._wait_at_most(self._block)
+        if exchange.binary:
+            # Of a known size: its last octet is its end.
+            self._leaves()
         try:
             async for piece in _pieces(stored):
                 self._transport.write(framer.feed(piece))
@@ -173,9 +180,14 @@ class SmtpSession(asyncio.Protocol):
         if self._transport.is_closing():
             # `connection_lost` is on its way, and the dot is not.
             return
+        self._leaves()
         self._transport.write(octets)
         exchange.dot_sent()
         self._wait_at_most(self._waits[Stage.DOT])
+
+    def _leaves(self) -> None:
+        if self._witness is not None:
+            self._witness.leaves()
 
     def _ask(self, exchange: Exchange, command: bytes) -> None:
         self._transport.write(command)
@@ -191,6 +203,9 @@ class SmtpSession(asyncio.Protocol):
             return
         answer = self._take(exchange, replies)
         if exchange.done:
+            # Before anything else: killed from here on, we do not send it again.
+            if not exchange.needs_reset and self._witness is not None:
+                self._witness.taken(exchange.refused)
             if self._parser.pending or self._parser.violation is not None:
                 self._out_of_turn([])
             self._rouse()

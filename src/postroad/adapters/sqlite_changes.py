@@ -27,14 +27,16 @@ from postroad.adapters.sqlite_rows import (
     to_pair,
     to_recipient,
 )
+from postroad.adapters.sqlite_slate import Span
 from postroad.adapters.sqlite_terms import TermsWriter
+from postroad.mail.address import Address
 from postroad.mail.frozen import dataclass
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Change, Delivery, Instant, Lane, Location, Message, Recipient
 from postroad.mail.outcome import Outcome
-from postroad.mail.queue_id import parse_id
+from postroad.mail.queue_id import format_id, parse_id
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, Notice, Terms
+from postroad.ports import Finished, Notice, Restarted, Terms
 
 # Queue id, numbers of the recipients told, what tells of them.
 Settlement = tuple[str, Collection[int], Sequence[Notice]]
@@ -145,7 +147,7 @@ class Changes:
         """How many were put off, at most `limit` of each lane."""
         return [sum(self._defer(deferral, lane) for lane in Lane) for deferral in deferrals]
 
-    def heard(self, found: Sequence[tuple[int, int]], now: Instant) -> int:
+    def heard(self, found: Sequence[Span], now: Instant) -> int:
         """Deliveries that a crash kept from being recorded; how many there were."""
         rows = self._execute(self._sql["heard"], (_to_json(found).decode(), now)).fetchall()
         for number in {message for (message,) in rows}:
@@ -154,13 +156,26 @@ class Changes:
                 self._remove(number)
         return len(rows)
 
-    def restart(self, asked: Sequence[tuple[Instant, float]]) -> Sequence[tuple[int, int, int]]:
-        now, wait = asked[0]
+    def restart(self, asked: Sequence[tuple[Instant, float, Sequence[Span] | None]]) -> Sequence[Restarted]:
+        now, wait, left = asked[0]
+        ambiguous = self._ambiguous(left)
         self._execute(self._sql["track_claimed"])
-        voided = self._execute(self._sql["void_claims"], (now, now + wait, ATTEMPTS_AT_ONCE)).rowcount
+        self._execute(self._sql["void_claims"], (now, now + wait, ATTEMPTS_AT_ONCE))
         (messages,) = self._execute(self._sql["count_messages"]).fetchone()
         recipients = sum(count for _, count in self._execute(self._sql["count_states"]))
-        return [(messages, recipients, voided)] * len(asked)
+        return [Restarted(messages, recipients, ambiguous)] * len(asked)
+
+    def _ambiguous(self, left: Sequence[Span] | None) -> dict[str, tuple[Address, ...]]:
+        """Of what is in an attempt that which `left` names; None: all of it."""
+        if left is None:
+            rows = self._execute(self._sql["all_claimed"])
+        else:
+            rows = self._execute(self._sql["claimed_of"], (_to_json(left).decode(),))
+        found: dict[str, tuple[Address, ...]] = {}
+        for message, local, domain in rows:
+            id = format_id(message)
+            found[id] = (*found.get(id, ()), Address(local, domain))
+        return found
 
     # --- outcomes ----------------------------------------------------------------
 

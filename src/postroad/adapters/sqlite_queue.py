@@ -7,20 +7,21 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
 from postroad.adapters.sqlite_changes import Changes, Claim, Deferral
 from postroad.adapters.sqlite_files import open_writable
 from postroad.adapters.sqlite_reader import SqliteReader
-from postroad.adapters.sqlite_slate import Slate
+from postroad.adapters.sqlite_slate import Slate, SlateWitness
 from postroad.adapters.sqlite_writer import SqliteWriter
 from postroad.mail.idempotency import Known
 from postroad.mail.message import Change, Delivery, Instant, Location, Message, Recipient
 from postroad.mail.outcome import Outcome
 from postroad.mail.quota import Charge
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, HopDue, Notice, QueueFilter, StorageBroken, Terms
+from postroad.ports import Finished, HopDue, Notice, QueueFilter, Restarted, StorageBroken, Terms
 
 # Rows of each lane that one transaction puts off: a dead destination with a hundred
 # thousand recipients must not hold up everybody else's commit.
@@ -62,7 +63,7 @@ class SqliteQueue:
     def _take_up(self) -> int:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
-        heard = self._changes.heard(self._slate.read(), time.time())
+        heard = self._changes.heard(self._slate.answered(), time.time())
         connection.execute("COMMIT")
         return heard
 
@@ -88,7 +89,6 @@ class SqliteQueue:
         return await self._writer.submit(self._changes.expired, (now, limit))
 
     def record(self, changes: Sequence[Change]) -> Awaitable[list[Finished]]:
-        self._slate.note(changes)
         return self._writer.submit(self._changes.record, changes)
 
     async def change(self, changes: Sequence[Change]) -> list[Finished]:
@@ -111,8 +111,16 @@ class SqliteQueue:
     async def move(self, moves: Sequence[tuple[Message, Location]]) -> list[Finished | None]:
         return await self._writer.submit(self._changes.move, moves)
 
-    async def restart(self, now: Instant, wait: float) -> tuple[int, int, int, int]:
-        return (*await self._writer.submit(self._changes.restart, (now, wait)), self._heard)
+    async def restart(self, now: Instant, wait: float) -> Restarted:
+        left = self._slate.left()
+        # What was answered and could not be recorded (see `heard`) comes twice for certain.
+        spans = None if left is None else left + self._slate.answered()
+        found = await self._writer.submit(self._changes.restart, (now, wait, spans))
+        self._slate.begin()
+        return replace(found, heard=self._heard)
+
+    def witness(self) -> SlateWitness:
+        return self._slate.witness()
 
     # --- looks ---------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from postroad.mail.message import Attempt, Delivery, Instant, Seconds
 from postroad.mail.outcome import Fault, Outcome, Stage, Trouble
 from postroad.mail.rules import Rules
 from postroad.mail.throttle import Limits
-from postroad.ports import Clock, Events, Finished, Session, Spool, StorageBroken
+from postroad.ports import Clock, Events, Finished, Session, Spool, StorageBroken, Witness
 
 
 class Work(Protocol):
@@ -50,6 +50,7 @@ class Connection:
         limits: Limits,
         spool: Spool,
         ledger: Ledger,
+        witness: Witness,
         clock: Clock,
         events: Events,
         rules: Rules,
@@ -60,6 +61,7 @@ class Connection:
         self._limits = limits
         self._spool = spool
         self._ledger = ledger
+        self._witness = witness
         self._clock = clock
         self._events = events
         self._rules = rules
@@ -71,6 +73,12 @@ class Connection:
 
     async def run(self) -> None:
         """Deliver until nothing comes, the connection is worn out or it is of no use any more."""
+        try:
+            await self._deliver_all()
+        finally:
+            self._witness.close()
+
+    async def _deliver_all(self) -> None:
         stored: asyncio.Future[list[Finished]] | None = None
         while not self._worn_out():
             delivery = self._work.take() or await self._next()
@@ -115,7 +123,7 @@ class Connection:
             except OSError as error:
                 return self._unreadable(delivery, started, error)
             outcomes, gone = await transactions.send(
-                self._session, delivery, stored, self._rules, most, started
+                self._session, delivery, stored, self._rules, most, started, self._witness
             )
             if gone and self._uses > 1:
                 self._work.give_back(delivery)

@@ -13,7 +13,7 @@ from postroad.mail.classify import judge_transaction
 from postroad.mail.message import Delivery, Envelope, EnvelopeRecipient, Instant, Notify, Recipient
 from postroad.mail.outcome import Kind, Outcome, Reason, Stage
 from postroad.mail.rules import Rules
-from postroad.ports import Capabilities, Session, Stored, Transaction
+from postroad.ports import Capabilities, Session, Stored, Transaction, Witness
 
 
 def envelope_of(delivery: Delivery, recipients: Sequence[Recipient]) -> Envelope:
@@ -39,7 +39,13 @@ def died_idle(transaction: Transaction) -> bool:
 
 
 async def send(
-    session: Session, delivery: Delivery, stored: Stored, rules: Rules, most: int, now: Instant
+    session: Session,
+    delivery: Delivery,
+    stored: Stored,
+    rules: Rules,
+    most: int,
+    now: Instant,
+    witness: Witness,
 ) -> tuple[list[Outcome | None], bool]:
     """An outcome per recipient, None where the session ended before that recipient's turn;
     and whether the peer had left before the first word.
@@ -58,7 +64,8 @@ async def send(
         envelope = envelope_of(
             delivery, recipients if len(batch) == len(recipients) else [recipients[n] for n in batch]
         )
-        done = await session.send(envelope, stored, message.size, message.dotted)
+        witness.about(message.id, [recipients[n].n for n in batch])
+        done = await session.send(envelope, stored, message.size, message.dotted, witness)
         gone = died_idle(done)
         if gone and any(outcomes):
             # It wanted one transaction only: the rest is for another session.

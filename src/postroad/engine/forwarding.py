@@ -43,6 +43,7 @@ class Forwarding:
         self._queue = queue
         self._spool = spool
         self._ledger = ledger
+        self._witness = queue.witness()
         self._clock = clock
         self._events = events
         self._new_id = new_id
@@ -71,7 +72,7 @@ class Forwarding:
     async def _send_on(self, delivery: Delivery, addresses: tuple[Address, ...]) -> set[Hop]:
         """The same content as a new message; only when that is durable the old recipient is done.
 
-        A crash between the two repeats it: twice is better than never.
+        A crash between the two repeats it, and says so: twice is better than never.
         """
         message, now = delivery.message, self._clock.now()
         recipients = {
@@ -91,7 +92,10 @@ class Forwarding:
             now=now,
             place=in_turn,
         )
+        self._witness.about(message.id, [to.n for to in delivery.recipients])
+        self._witness.leaves()
         await self._queue.add(packed, rows)
+        self._witness.taken()
         told = tuple(map(str, addresses))
         for to in delivery.recipients:
             self._events.emit(Expanded(message.id, str(to.address), told, id))

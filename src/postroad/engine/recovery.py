@@ -1,8 +1,8 @@
 """At start, before any door opens: what a crash left is set right.
 
-Claims are void, so that nothing is lost; what was in an attempt may be delivered
-a second time, and is counted as `ambiguous`; what was heard and not yet recorded is
-recorded now, and is not. Messages that were finished and not
+Claims are void, so that nothing is lost; of what was in an attempt that whose end may
+have left may be delivered a second time, and is named as `ambiguous`; what was heard
+and not yet recorded is recorded now, and is not. Messages that were finished and not
 settled are settled now.
 
 The states of a message on disk, and what a crash in each leaves. Every arrow may be
@@ -19,19 +19,23 @@ repeated, none may be skipped; `tests/crash` kills the process at each.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from postroad.engine.bounces import Bounces
-from postroad.mail.events import Recovered
+from postroad.mail.events import Ambiguous, Recovered
 from postroad.ports import Clock, Events, Queue
 
 SLICE = 100
 # Whom several attempts in a row were cut off waits no longer than this, in seconds.
 LONGEST_WAIT = 60.0
+# As many messages are named in the log; all are counted.
+NAMED = 1000
 
 
 async def recover(queue: Queue, bounces: Bounces, clock: Clock, events: Events, first_step: float) -> int:
     """How many messages wait. `first_step` of the retry schedule, in seconds."""
     wait = min(LONGEST_WAIT, first_step)
-    messages, recipients, ambiguous, heard = await queue.restart(clock.now(), wait)
+    found = await queue.restart(clock.now(), wait)
     unsettled = 0
     while finished := await queue.unsettled(SLICE):
         settled = 0
@@ -40,6 +44,9 @@ async def recover(queue: Queue, bounces: Bounces, clock: Clock, events: Events, 
         unsettled += settled
         if not settled:
             break
-    if messages or heard:
-        events.emit(Recovered(messages, recipients, ambiguous, unsettled, heard))
-    return messages
+    if found.messages or found.heard:
+        ambiguous = sum(map(len, found.ambiguous.values()))
+        events.emit(Recovered(found.messages, found.recipients, ambiguous, unsettled, found.heard))
+    for id, to in islice(found.ambiguous.items(), NAMED):
+        events.emit(Ambiguous(id, tuple(map(str, to))))
+    return found.messages

@@ -242,6 +242,7 @@ class Site:
                     limits=self._limits,
                     spool=around.spool,
                     ledger=around.ledger,
+                    witness=around.queue.witness(),
                     clock=around.clock,
                     events=around.events,
                     rules=around.rules,

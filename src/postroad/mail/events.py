@@ -248,14 +248,22 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What start-up found: `ambiguous` recipients were in an attempt when the process died
-    and may be delivered twice; of `heard` ones the 250 had come and was not recorded yet."""
+    """What start-up found: to `ambiguous` recipients the end of the message may have left when the process
+    died, and it may come twice; of `heard` ones the 250 had come and was not recorded yet."""
 
     messages: int
     recipients: int
     ambiguous: int
     unsettled: int
     heard: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """One message that a crash cut off between its end and the answer: `to` may get it twice."""
+
+    id: str
+    to: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +320,7 @@ Event = (
     | DoubleBounce
     | Removed
     | Recovered
+    | Ambiguous
     | Operated
     | InternalError
     | StorageTrouble

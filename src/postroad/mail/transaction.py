@@ -331,7 +331,15 @@ class Exchange:
 
     @property
     def needs_reset(self) -> bool:
+        """Whether the message was not taken."""
         return self._dot is None or not 200 <= self._dot.code < 300
+
+    @property
+    def refused(self) -> tuple[int, ...]:
+        """Places in the envelope of those who had no 2xx to RCPT."""
+        if self._accepted == self._count:
+            return ()
+        return tuple(n for n, reply in enumerate(self._rcpts) if reply is None or reply.kind != 2)
 
     @property
     def result(self) -> Transaction:
