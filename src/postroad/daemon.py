@@ -34,29 +34,18 @@ from postroad.config.alias_files import AliasFile
 from postroad.config.alias_files import read as read_aliases
 from postroad.config.consistency import TRUSTS_EVERYONE, open_relays
 from postroad.config.model import Config
+from postroad.config.reloading import kept, needs_restart
 from postroad.engine.recovery import recover
 from postroad.mail.events import AliasTrouble, OpenRelay, Reloaded, Started, Stopped, Stopping
-from postroad.parts import Material, Parts, build, material
+from postroad.parts import Material, Parts, build, material, short_names
 from postroad.ports import StorageBroken
 
 # What a key, a certificate, a hook or an accounts file can have wrong that the check did not see.
 BAD_MATERIAL = (AccountsError, DkimKeyError, HookError, TlsError, TokenKeyError)
-# Read once at start; a reload names them when they changed.
 # Seconds the service manager is asked to grant: a large index is read at start, and at
 # the end both submitters and deliveries in mid-message have some seconds each.
 RECOVERY = 300.0
 DRAIN = 45.0
-NEEDS_RESTART = (
-    "hostname",
-    "state_directory",
-    "listeners",
-    "submission",
-    "login",
-    "oauth",
-    "queue",
-    "dns",
-    "log",
-)
 
 
 def main(config: Config) -> int:
@@ -103,11 +92,13 @@ class Daemon:
         self._why = ""
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._events = EventHub(journal)
-        self._parts: Parts = build(config, self._events, self._fail)
+        self._parts: Parts = build(config, self._events, self.fail)
+        self._reloading = asyncio.Lock()
         self._parts.entrances.local.reread = self.reread_aliases
+        self._parts.entrances.local.reload = self.reload
         self._tell_aliases(self._parts.material.aliases)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         if not self._failure.done():
             self._failure.set_exception(error)
 
@@ -179,35 +170,47 @@ class Daemon:
                     await asyncio.shield(self._failure)
             self._notifier.watchdog()
 
-    async def reload(self, path: Path) -> None:
-        """Take a new configuration whole, or nothing of it and say why."""
-        self._notifier.reloading()
-        try:
-            config = await asyncio.to_thread(load, path)
-            loaded = self._load(config)
-        except ConfigError as error:
-            problems = tuple(str(problem) for problem in error.problems)
-        except (OSError, *BAD_MATERIAL) as error:
-            problems = (str(error),)
-        else:
-            problems = ()
-            changed = [name for name in NEEDS_RESTART if getattr(config, name) != getattr(self._config, name)]
-            self._take(config, loaded)
-            self._events.emit(Reloaded(str(path), (), tuple(changed)))
-            self._notifier.ready("reloaded")
-            return
-        self._events.emit(Reloaded(str(path), problems))
-        self._notifier.ready(f"reload failed, the old configuration stays: {problems[0]}")
+    async def reload(self) -> Reloaded:
+        """Take a new configuration whole, or nothing of it and say why. Sessions and deliveries go on."""
+        async with self._reloading:
+            self._notifier.reloading()
+            done = await self._reload()
+            self._events.emit(done)
+            status = "reloaded"
+            if done.problems:
+                status = f"reload failed, the old configuration stays: {done.problems[0]}"
+            elif done.needs_restart:
+                status = f"reloaded; needs a restart: {', '.join(done.needs_restart)}"
+            self._notifier.ready(status)
+            return done
 
-    def _load(self, config: Config) -> Material:
-        loaded = material(config)
+    async def _reload(self) -> Reloaded:
+        path = self._config.path
+        assert path is not None, "serve reads a file"
+        try:
+            config, loaded = await asyncio.to_thread(self._load, path)
+        except ConfigError as error:
+            return Reloaded(str(path), tuple(str(problem) for problem in error.problems))
+        except (OSError, *BAD_MATERIAL) as error:
+            return Reloaded(str(path), (str(error),))
+        changed = needs_restart(self._config, config)
+        self._take(kept(self._config, config), loaded)
+        # Its threads finish what they were handed, and nobody waits for that on the loop.
+        before, self._parts.material.signer = self._parts.material.signer, loaded.signer
+        await asyncio.to_thread(before.close)
+        return Reloaded(str(path), (), changed)
+
+    def _load(self, path: Path) -> tuple[Config, Material]:
+        """In a thread: reading keys and importing hooks takes time."""
+        config = load(path)
+        loaded = material(kept(self._config, config))
         try:
             if self._parts.entrances.accounts is not None:
                 self._parts.entrances.accounts.reload()
-        except AccountsError:
+        except (AccountsError, OSError):
             loaded.signer.close()
             raise
-        return loaded
+        return config, loaded
 
     async def reread_aliases(self) -> tuple[str, ...]:
         """What newaliases asks for; what is wrong with the files. Lines that are wrong do not count."""
@@ -246,22 +249,28 @@ class Daemon:
         self._use_names(loaded.aliases)
         entrances.local.settings = loaded.local
         entrances.maildrop.settings = loaded.maildrop
-        running.signer.close()
-        running.signer = loaded.signer
-        self._config = replace(config, **{name: getattr(self._config, name) for name in NEEDS_RESTART})
+        entrances.smtp.reload(config.submission, short_names(config))
+        self._config = config
 
 
 async def _serve(config: Config, journal: Journal) -> int:
     notifier = Notifier()
     daemon = Daemon(config, journal, notifier)
     loop = asyncio.get_running_loop()
-    reloads: set[asyncio.Task[None]] = set()
+    reloads: set[asyncio.Task[Reloaded]] = set()
 
     def reload() -> None:
-        if config.path is not None and not reloads:
-            task = loop.create_task(daemon.reload(config.path))
+        # One that waits reads the files after this signal, whatever the one before it reads.
+        if len(reloads) < 2:
+            task = loop.create_task(daemon.reload())
             reloads.add(task)
-            task.add_done_callback(reloads.discard)
+            task.add_done_callback(reloaded)
+
+    def reloaded(task: asyncio.Task[Reloaded]) -> None:
+        reloads.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            daemon.fail(error)
 
     loop.add_signal_handler(signal.SIGTERM, daemon.stop, "SIGTERM")
     loop.add_signal_handler(signal.SIGINT, daemon.stop, "SIGINT")

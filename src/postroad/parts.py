@@ -5,6 +5,7 @@ Nothing runs here and nothing is opened but the state directory: `daemon` runs w
 
 from __future__ import annotations
 
+import asyncio
 import random
 import ssl
 from collections.abc import Callable
@@ -363,7 +364,7 @@ def _entrances(
         spool=base.spool,
         new_id=new_id,
         rights=rights,
-        short_names=_short_names(config),
+        short_names=short_names(config),
     )
     control = _control(base, engine, _facts(config, smtp, clock.now()))
     local = LocalDoor(config.socket_path, control, gate, events, clock, loaded.local)
@@ -371,7 +372,7 @@ def _entrances(
     return Entrances(intake, linter, policies, rights, replays, accounts, smtp, local, maildrop)
 
 
-def _short_names(config: Config) -> frozenset[str]:
+def short_names(config: Config) -> frozenset[str]:
     """Our own domain, and those to which a route leads by name, where they have no dot."""
     routed = (name for route in config.routes for name in route.match)
     named = (config.origin.lower(), *(config.local.domains or ()), *routed)
@@ -387,6 +388,7 @@ def _facts(config: Config, smtp: Doors, since: Instant) -> Callable[[], dict[str
             "listeners": list(smtp.addresses),
             "since": since,
             "sessions": smtp.sessions,
+            "tasks": len(asyncio.all_tasks()),
         }
 
     return facts

@@ -35,7 +35,7 @@ from postroad.adapters.local_request import (
 )
 from postroad.adapters.unix_socket import peer_uid, remove_stale
 from postroad.mail.address import Address
-from postroad.mail.events import Event, Removed
+from postroad.mail.events import Event, Reloaded, Removed
 from postroad.mail.frozen import dataclass
 from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Peer, Submission
@@ -51,7 +51,7 @@ ANSWER_TIMEOUT = 30.0
 # Above this a content is worked on in a thread, and only a few at a time are held in memory.
 LARGE = 1 << 20
 LARGE_AT_A_TIME = 4
-LOOKS = ("status", "aliases", "site")
+LOOKS = ("status", "aliases", "site", "reload")
 
 _T = TypeVar("_T")
 
@@ -119,6 +119,8 @@ class LocalDoor:
         self.settings = settings
         # Reads the alias files again; what is wrong with them.
         self.reread: Callable[[], Awaitable[Sequence[str]]] | None = None
+        # Reads the whole configuration again.
+        self.reload: Callable[[], Awaitable[Reloaded]] | None = None
         self._socket: socket.socket | None = None
         self._closing = asyncio.Event()
         self._users: Counter[int] = Counter()
@@ -236,6 +238,12 @@ class LocalDoor:
             return
         if verb == "aliases":
             await client.say(done=True, problems=list(await self.reread() if self.reread else ()))
+            return
+        if verb == "reload":
+            done = await self.reload() if self.reload else Reloaded("", ())
+            await client.say(
+                done=not done.problems, problems=list(done.problems), needs_restart=list(done.needs_restart)
+            )
             return
         changed = await self._control.operate(verb, queue_filter(request), client.uid)
         for id, recipient in changed:

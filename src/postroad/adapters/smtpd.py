@@ -15,13 +15,14 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from postroad.adapters.smtpd_accept import AcceptingServer
 from postroad.adapters.smtpd_auth import Logins
 from postroad.adapters.smtpd_bdat import ChunkSession
-from postroad.adapters.smtpd_context import Registry, Surroundings, among
+from postroad.adapters.smtpd_context import Registry, Surroundings
 from postroad.adapters.smtpd_guard import LoginGuard
 from postroad.adapters.smtpd_listen import BACKLOG, Passed, bind, bound_address
 from postroad.adapters.smtpd_lmtp import LmtpSession
@@ -60,7 +61,7 @@ class Doors:
         short_names: Collection[str] = (),
     ) -> None:
         self._listeners = tuple(listeners)
-        guard = LoginGuard(logins.limits, lambda address: among(address, submission.trusted_networks))
+        guard = LoginGuard(logins.limits, lambda address: self._surroundings.trusts(address))
         self._surroundings = Surroundings(
             hostname,
             submission,
@@ -74,7 +75,7 @@ class Doors:
             new_id,
             rights,
             login_delay,
-            frozenset({"localhost", hostname.lower(), *short_names}),
+            _reachable(hostname, short_names),
         )
         self._registry = Registry(submission)
         self._servers: list[Server] = []
@@ -98,6 +99,14 @@ class Doors:
             self.close()
             raise
         self.addresses = tuple(bound_address(sock) for server in self._servers for sock in server.sockets)
+
+    def reload(self, submission: SubmissionConfig, short_names: Collection[str]) -> None:
+        """Other limits, for sessions to come: those there are end by the ones they began with."""
+        around = self._surroundings
+        self._surroundings = replace(
+            around, submission=submission, short_names=_reachable(around.hostname, short_names)
+        )
+        self._registry.config = submission
 
     @property
     def sessions(self) -> int:
@@ -134,3 +143,7 @@ class Doors:
                 self._servers.append(gate)
             else:
                 self._servers.append(await loop.create_server(session, sock=sock, backlog=BACKLOG))
+
+
+def _reachable(hostname: str, short_names: Collection[str]) -> frozenset[str]:
+    return frozenset({"localhost", hostname.lower(), *short_names})

@@ -66,7 +66,7 @@ class Registry:
     """The live sessions, all and by where they come from; full when a limit is reached."""
 
     def __init__(self, config: SubmissionConfig) -> None:
-        self._config = config
+        self.config = config
         self._members: dict[Member, str] = {}
         self._by_address: Counter[str] = Counter()
         self._empty: asyncio.Future[None] | None = None
@@ -83,10 +83,10 @@ class Registry:
         """
         if self._leaving:
             return replies.SHUTTING_DOWN
-        if len(self._members) >= self._config.max_connections:
+        if len(self._members) >= self.config.max_connections:
             return replies.TOO_MANY_CONNECTIONS
         source = "" if address is None else holder(address)
-        if source and self._by_address[source] >= self._config.max_connections_per_address:
+        if source and self._by_address[source] >= self.config.max_connections_per_address:
             return replies.TOO_MANY_FROM_YOU
         self._members[member] = source
         self._by_address[source] += 1

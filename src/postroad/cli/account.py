@@ -50,7 +50,7 @@ def _change(path: Path, args: argparse.Namespace) -> int:
     else:
         add_account(path, args.name, password, replace=args.replace, scheme=args.scheme)
         done = "set" if args.replace else "added"
-    say(f"{path}: account {args.name} {done}; a running daemon takes it with a reload (SIGHUP)")
+    say(f"{path}: account {args.name} {done}; a running daemon takes it with `postroad reload`")
     return os.EX_OK
 
 

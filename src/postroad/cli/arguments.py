@@ -40,6 +40,8 @@ def parser() -> Parser:
     )
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     verbs.add_parser("serve", help="run the daemon in the foreground")
+    reload = verbs.add_parser("reload", help="have the daemon read its configuration again, keys included")
+    reload.add_argument("--json", action="store_true", help="one object")
     verbs.add_parser("demo", help="see it work: no root, no network, no configuration")
     _config(verbs)
     _account(verbs)

@@ -47,6 +47,10 @@ def _run(args: Namespace) -> int:
     match args.verb:
         case "serve":
             return _serve(config)
+        case "reload":
+            from postroad.cli import reload
+
+            return reload.run(config, as_json=args.json)
         case "demo":
             from postroad.demo import run as demo
 
