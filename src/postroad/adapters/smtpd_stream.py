@@ -60,21 +60,27 @@ class BadLine(Exception):
 class Deadline:
     """One movable point in time. Moving it later, as every command does, costs no new timer."""
 
-    __slots__ = ("_at", "_handle", "_loop", "_passed")
+    __slots__ = ("_at", "_handle", "_loop", "_passed", "_when")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, passed: Callable[[], None]) -> None:
         self._loop = loop
         self._passed = passed
         self._at: float | None = None
         self._handle: asyncio.TimerHandle | None = None
+        # Of the timer, where there is one.
+        self._when = 0.0
 
     def set(self, seconds: float) -> None:
         self._at = at = self._loop.time() + seconds
-        if self._handle is not None and self._handle.when() > at:
+        if self._handle is not None:
+            if self._when <= at:
+                return
             self._handle.cancel()
-            self._handle = None
-        if self._handle is None:
-            self._handle = self._loop.call_at(at, self._look)
+        self._start(at)
+
+    def _start(self, at: float) -> None:
+        self._when = at
+        self._handle = self._loop.call_at(at, self._look)
 
     def clear(self) -> None:
         """No limit until the next `set`."""
@@ -91,7 +97,7 @@ class Deadline:
         if self._at is None:
             return
         if self._loop.time() < self._at:
-            self._handle = self._loop.call_at(self._at, self._look)
+            self._start(self._at)
             return
         self._at = None
         self._passed()
@@ -137,11 +143,12 @@ class SmtpStream(SMTP):
         """
         if self._torn:
             self._skip_rest()
+        if self._position == len(self._pending):
+            return None
         newline = self._pending.find(b"\n", self._position)
         if newline >= 0:
             return self._take_line(newline)
-        if self._position < len(self._pending):
-            self._keep_rest()
+        self._keep_rest()
         return None
 
     async def read_line(self) -> bytes:
