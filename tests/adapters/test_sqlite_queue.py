@@ -22,6 +22,7 @@ from postroad.adapters.sqlite_writer import SqliteWriter
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Lane, Location
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
+from postroad.mail.queue_id import parse_id
 from postroad.mail.reply import Reply
 from postroad.ports import Finished, QueueFilter, StorageBroken, StorageFull
 from tests.support.build import HOUR, NOW, change, deferred, delivered, hop, message, queue_id, recipient
@@ -84,7 +85,9 @@ async def test_an_index_of_the_first_release_keeps_its_mail(path: Path) -> None:
     row = recipient(owner)
     values = (*message_row(owner)[:15], 1)
     connection.execute(f"INSERT INTO message VALUES ({', '.join('?' * 16)})", values)
-    connection.execute(load_queries()["add_recipient"], recipient_row(row, 7, owner.lane))
+    connection.execute(
+        load_queries()["add_recipient"], recipient_row(row, parse_id(row.message), 7, owner.lane)
+    )
     connection.commit()
     connection.close()
     queue = SqliteQueue(path)

@@ -8,7 +8,7 @@ expected leaves the row alone, so that a repeated change changes nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -242,15 +242,18 @@ class Changes:
             [(*message_row(message), any(map(_waits, recipients))) for message, recipients in notices],
         )
         self._insert_rows(
-            "add_recipient",
-            [
-                recipient_row(
-                    recipient, self._hop(recipient.hop) or self._new_hop(recipient.hop), message.lane
-                )
-                for message, recipients in notices
-                for recipient in recipients
-            ],
+            "add_recipient", [row for notice in notices for row in self._recipient_rows(*notice)]
         )
+
+    def _recipient_rows(self, message: Message, recipients: Sequence[Recipient]) -> Iterator[Row]:
+        number, lane = parse_id(message.id), message.lane
+        hop, id = None, NO_HOP
+        for recipient in recipients:
+            # Those of one hop mostly share the very value.
+            if recipient.hop is not hop:
+                hop = recipient.hop
+                id = self._hop(hop) or self._new_hop(hop)
+            yield recipient_row(recipient, number, id, lane)
 
     def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
         """Many rows a statement: each statement gives the interpreter away and must get it back."""

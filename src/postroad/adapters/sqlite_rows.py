@@ -97,18 +97,19 @@ def to_message(row: Row) -> Message:
     )
 
 
-def recipient_row(recipient: Recipient, hop: int, lane: Lane) -> Row:
-    """For `add_recipient`; `hop` is the integer of its hop."""
+def recipient_row(recipient: Recipient, message: int, hop: int, lane: Lane) -> Row:
+    """For `add_recipient`; `message` and `hop` are the integers of its message and hop."""
+    address = recipient.address
     return (
-        parse_id(recipient.message),
+        message,
         recipient.n,
         hop,
         int(lane),
         int(recipient.state),
         recipient.due,
         recipient.attempts,
-        recipient.address.local,
-        recipient.address.domain,
+        address.local,
+        address.domain,
         None if recipient.notify is None else int(recipient.notify),
         recipient.orcpt,
         recipient.first_greylisted,
