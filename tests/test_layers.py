@@ -29,7 +29,7 @@ ALLOWED = {
     "config": {"mail"},
     "adapters": {"mail", "ports", "ports_login", "config.model"},
     # Of the ports the values alone: what the reader of the index is asked with and answers.
-    "cli": {"mail", "ports", "config", "adapters", "daemon", "demo", "office"},
+    "cli": {"mail", "ports", "config", "adapters", "daemon", "demo", "office", "planning"},
     "demo": {"adapters.accounts_file"},
     "parts": {"mail", "ports", "engine", "config", "adapters", "parts_logins"},
     # A part of the parts.
@@ -37,6 +37,8 @@ ALLOWED = {
     "daemon": {"mail", "ports", "engine", "config", "adapters", "parts"},
     # The daemon's parts for one command, while there is no daemon.
     "office": {"mail", "ports", "engine", "config", "adapters", "parts"},
+    # And for a question: what would deliver is asked where it would.
+    "planning": {"mail", "ports", "engine", "config", "parts"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }
@@ -54,6 +56,7 @@ LIBRARIES = {
     "parts_logins": set[str](),
     "daemon": {"uvloop"},
     "office": set[str](),
+    "planning": set[str](),
 }
 # An adapter may be several files: those whose names begin so, the longest match first.
 FAMILIES = {

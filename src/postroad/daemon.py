@@ -234,6 +234,7 @@ class Daemon:
         """Nothing here waits or fails: the new values are in force together."""
         engine, entrances, running = self._parts.engine, self._parts.entrances, self._parts.material
         running.tls = loaded.tls
+        running.origin = loaded.origin
         running.certificates = loaded.certificates
         engine.packer.reload(loaded.signer, config.routes, config.retry)
         engine.destinations.reload(loaded.ground, config.routes)

@@ -10,6 +10,7 @@ import random
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from postroad import __version__
 from postroad.adapters.accounts import PasswdAccounts
@@ -31,10 +32,12 @@ from postroad.adapters.system import IdMaker, SystemClock
 from postroad.config.alias_files import AliasFile
 from postroad.config.alias_files import read as read_aliases
 from postroad.config.model import Config, Listener, PolicyConfig
+from postroad.config.origin import origin_of
 from postroad.engine.bounces import Bounces
 from postroad.engine.compaction import Compaction
 from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
+from postroad.engine.explaining import Explainer, Origin
 from postroad.engine.forwarding import Forwarding
 from postroad.engine.gate import Gate
 from postroad.engine.intake import Intake
@@ -74,6 +77,7 @@ class Material:
     local: LocalSettings
     maildrop: MaildropSettings
     aliases: AliasFile
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +143,8 @@ def material(config: Config) -> Material:
         signs=(lambda domain: signer.domain_for(domain) is not None) if config.dkim else None,
         tls=server_context(config.tls),
         certificates=certificate_rule(config),
-        limits={
-            DIRECT: _limits(config.delivery.limits, config),
-            **{route.name: _limits(route.limits, config) for route in routes},
-        },
-        ground=Ground(
-            port=config.delivery.port,
-            allow_private=config.delivery.allow_private_addresses,
-            own_names=frozenset({config.hostname.lower()}),
-            own_addresses=_own_addresses(config.listeners, config.delivery.port),
-        ),
+        limits=site_limits(config),
+        ground=ground_of(config),
         admission=AdmissionLimits(
             max_message_size=submission.max_message_size,
             max_header_size=submission.max_header_size,
@@ -167,7 +163,37 @@ def material(config: Config) -> Material:
         ),
         maildrop=MaildropSettings(config.origin, submission.max_message_size, names),
         aliases=aliases,
+        origin=partial(origin_of, config),
     )
+
+
+def site_limits(config: Config) -> dict[str, Limits]:
+    """By the name of the route; the direct one serves those not named."""
+    return {
+        DIRECT: _limits(config.delivery.limits, config),
+        **{route.name: _limits(route.limits, config) for route in config.routes},
+    }
+
+
+def ground_of(config: Config) -> Ground:
+    return Ground(
+        port=config.delivery.port,
+        allow_private=config.delivery.allow_private_addresses,
+        own_names=frozenset({config.hostname.lower()}),
+        own_addresses=_own_addresses(config.listeners, config.delivery.port),
+    )
+
+
+def destinations_of(config: Config, chance: random.Random) -> Destinations:
+    """What finds the ways out, by the nameservers of the configuration."""
+    dns = config.dns
+    resolver = DnsResolver(dns.nameservers, dns.timeout, dns.max_in_flight)
+    return Destinations(resolver, SystemClock(), default_rules(), chance, ground_of(config), config.routes)
+
+
+def transport_of(config: Config) -> SmtpTransport:
+    """What connects, as the configuration says it."""
+    return SmtpTransport(config.hostname, config.delivery.ca_file)
 
 
 def _asked(policy: PolicyConfig, hostname: str) -> Asked:
@@ -231,10 +257,20 @@ def build_office(
     """What changes a queue that no daemon owns: nothing that moves mail will run. Raises as `build`."""
     base = _foundation(config, events)
     engine = _engine(config, base, loaded)
-    return base, engine, _control(base, engine, lambda: {"running": False})
+    return base, engine, _control(base, engine, loaded, lambda: {"running": False})
 
 
-def _control(base: Foundation, engine: Engine, facts: Callable[[], dict[str, object]]) -> QueueControl:
+def _control(
+    base: Foundation, engine: Engine, loaded: Material, facts: Callable[[], dict[str, object]]
+) -> QueueControl:
+    explainer = Explainer(
+        engine.destinations,
+        engine.scheduler,
+        engine.sites,
+        base.clock,
+        # A reload puts another one there.
+        lambda key, route: loaded.origin(key, route),
+    )
     return QueueControl(
         queue=base.queue,
         spool=base.spool,
@@ -244,6 +280,7 @@ def _control(base: Foundation, engine: Engine, facts: Callable[[], dict[str, obj
         clock=base.clock,
         events=base.events,
         facts=facts,
+        explainer=explainer,
     )
 
 
@@ -255,15 +292,7 @@ def _refuse_lost_index(config: Config) -> None:
 
 def _engine(config: Config, base: Foundation, loaded: Material) -> Engine:
     rules = default_rules()
-    dns = config.dns
-    destinations = Destinations(
-        DnsResolver(dns.nameservers, dns.timeout, dns.max_in_flight),
-        base.clock,
-        rules,
-        base.chance,
-        loaded.ground,
-        config.routes,
-    )
+    destinations = destinations_of(config, base.chance)
     scheduler = Scheduler(destinations, base.queue, base.clock, base.events, base.chance, config.retry)
     ledger = Ledger(
         base.queue,
@@ -279,7 +308,7 @@ def _engine(config: Config, base: Foundation, loaded: Material) -> Engine:
         destinations=destinations,
         queue=base.queue,
         spool=base.spool,
-        transport=SmtpTransport(config.hostname, config.delivery.ca_file),
+        transport=transport_of(config),
         ledger=ledger,
         clock=base.clock,
         events=base.events,
@@ -366,7 +395,7 @@ def _entrances(
         rights=rights,
         short_names=short_names(config),
     )
-    control = _control(base, engine, _facts(config, smtp, clock.now()))
+    control = _control(base, engine, loaded, _facts(config, smtp, clock.now()))
     local = LocalDoor(config.socket_path, control, gate, events, clock, loaded.local)
     maildrop = MaildropDoor(config.maildrop_path, gate, queue, new_id, clock, events, loaded.maildrop)
     return Entrances(intake, linter, policies, rights, replays, accounts, smtp, local, maildrop)

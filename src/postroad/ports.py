@@ -31,10 +31,11 @@ from postroad.mail.outcome import Stage, Trouble
 from postroad.mail.permit import Permit
 from postroad.mail.policy import Verdict, View
 from postroad.mail.reply import Reply
-from postroad.mail.routing import Endpoint, Route
+from postroad.mail.routing import Endpoint, Hop, Route
 from postroad.mail.tls import Requirement
 from postroad.mail.transaction import Capabilities as Capabilities
 from postroad.mail.transaction import Transaction as Transaction
+from postroad.mail.why import Live, Why
 from postroad.ports_queue import Finished as Finished
 from postroad.ports_queue import HopDue as HopDue
 from postroad.ports_queue import MovingQueue as MovingQueue
@@ -355,11 +356,29 @@ class ImpossibleOperation(Exception):
     """An operator asked for what cannot be done; the text is printable and says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why a recipient waits. `origin` is where the setting that decides stands, None: none does."""
+
+    message: Message
+    recipient: Recipient
+    why: Why
+    origin: str | None
+
+
 class Control(Protocol):
     """The inward port of the operator's door."""
 
     async def status(self) -> dict[str, object]:
         """What runs and waits now, as JSON values with stable keys."""
+        ...
+
+    async def explain(self, filter: QueueFilter, limit: int) -> list[Explained]:
+        """Why each open recipient that the filter names waits, at most so many."""
+        ...
+
+    def live(self, hop: Hop) -> Live:
+        """How the way of a hop stands now."""
         ...
 
     def hops_of(self, site: str) -> list[str]:

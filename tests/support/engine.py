@@ -18,6 +18,7 @@ from postroad.adapters.system import IdMaker
 from postroad.engine.bounces import Bounces
 from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
+from postroad.engine.explaining import Explainer
 from postroad.engine.forwarding import Forwarding
 from postroad.engine.gate import Gate
 from postroad.engine.intake import Intake
@@ -293,6 +294,13 @@ class Engine:
             clock=clock,
             events=events,
             facts=lambda: {"running": True},
+            explainer=Explainer(
+                self.destinations,
+                self.scheduler,
+                self.sites,
+                clock,
+                lambda key, route: f"{key} of {route}",
+            ),
         )
 
     def ground(self) -> Ground:

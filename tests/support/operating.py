@@ -16,7 +16,9 @@ from postroad.mail.address import Address
 from postroad.mail.events import Event
 from postroad.mail.message import Submission
 from postroad.mail.reply import Reply
-from postroad.ports import ImpossibleOperation, QueueFilter
+from postroad.mail.routing import Hop
+from postroad.mail.why import Live
+from postroad.ports import Explained, ImpossibleOperation, QueueFilter
 from tests.support.build import NOW, queue_id
 from tests.support.running import running
 
@@ -44,9 +46,17 @@ class RememberingControl:
     def __init__(self) -> None:
         self.asked: list[tuple[str, QueueFilter, int | None]] = []
         self.refusal: str | None = None
+        self.explained: list[Explained] = []
 
     async def status(self) -> dict[str, object]:
         return {"waiting": 3}
+
+    async def explain(self, filter: QueueFilter, limit: int) -> list[Explained]:
+        self.asked.append(("why", filter, None))
+        return self.explained
+
+    def live(self, hop: Hop) -> Live:
+        return Live(site="mx.of." + hop.name, busy=2, window=3, limit=10)
 
     def hops_of(self, site: str) -> list[str]:
         return [f"hop.of.{site}"]

@@ -28,7 +28,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from postroad.config.model import DkimKey
 from postroad.mail.canonical import relaxed_body_hash
-from postroad.mail.dkim_fields import opening, select, signed_field, signed_octets, unsigned_field
+from postroad.mail.dkim_fields import (
+    opening,
+    select,
+    signed_field,
+    signed_octets,
+    signing_domain,
+    unsigned_field,
+)
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import Content
 
@@ -91,10 +98,7 @@ class DkimSigner:
 
     def domain_for(self, from_domain: str) -> str | None:
         """The signing domain for a From domain: itself or the nearest parent that has a key."""
-        domain = from_domain
-        while domain and domain not in self._keys:
-            domain = domain.partition(".")[2]
-        return domain or None
+        return signing_domain(from_domain, self._keys)
 
     async def sign(self, domain: str, content: Content) -> bytes:
         """The fields to prepend. KeyError for a domain that `domain_for` did not name."""

@@ -40,6 +40,9 @@ from postroad.mail.frozen import dataclass
 from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Peer, Submission
 from postroad.mail.reply import Reply
+from postroad.mail.routing import Hop
+from postroad.mail.timestamps import rfc3339
+from postroad.mail.why import as_row
 from postroad.ports import Clock, Control, ImpossibleOperation, Intake
 
 MAX_LINE = 1 << 20
@@ -51,7 +54,8 @@ ANSWER_TIMEOUT = 30.0
 # Above this a content is worked on in a thread, and only a few at a time are held in memory.
 LARGE = 1 << 20
 LARGE_AT_A_TIME = 4
-LOOKS = ("status", "aliases", "site", "reload")
+LOOKS = ("status", "aliases", "site", "way", "why", "reload")
+MOST_EXPLAINED = 1000
 
 _T = TypeVar("_T")
 
@@ -233,8 +237,12 @@ class LocalDoor:
         if verb == "status":
             await client.say(**{"running": True, "pid": os.getpid()} | await self._control.status())
             return
-        if verb == "site":
-            await client.say(hops=self._control.hops_of(word(request, "site")))
+        if verb in ("site", "way"):
+            await client.say(**self._seen(verb, request))
+            return
+        if verb == "why":
+            for found in await self._control.explain(queue_filter(request), MOST_EXPLAINED):
+                await client.say(**as_row(found.message, found.recipient, found.why, found.origin))
             return
         if verb == "aliases":
             await client.say(done=True, problems=list(await self.reread() if self.reread else ()))
@@ -249,6 +257,21 @@ class LocalDoor:
         for id, recipient in changed:
             await client.say(id=id, recipient=recipient)
         await client.say(done=len(changed))
+
+    def _seen(self, verb: str, request: Mapping[str, Any]) -> dict[str, object]:
+        """The hops of a site, or how the way of a hop stands."""
+        if verb == "site":
+            return {"hops": self._control.hops_of(word(request, "site"))}
+        live = self._control.live(Hop(word(request, "route"), word(request, "name")))
+        pause = live.pause
+        return {
+            "site": live.site,
+            "connections": live.busy,
+            "window": live.window,
+            "ready": live.ready,
+            "paused_until": None if pause is None else rfc3339(pause.at),
+            "paused_because": None if pause is None or pause.why is None else pause.why.text,
+        }
 
     async def _submit(self, request: Mapping[str, Any], client: _Client) -> None:
         try:

@@ -48,6 +48,10 @@ def parser() -> Parser:
     _queue(verbs)
     status = verbs.add_parser("status", help="what runs and waits now")
     status.add_argument("--json", action="store_true", help="one object")
+    why = verbs.add_parser("why", help="why mail waits: what binds, where that comes from, what releases it")
+    why.add_argument("what", metavar="ID|ADDRESS", help="a message, or all that waits for an address")
+    why.add_argument("--json", action="store_true", help="one object a recipient, one a line")
+    _plan(verbs)
     _spool(verbs)
     _send(verbs)
     return top
@@ -151,6 +155,14 @@ def _shape(actions: argparse._SubParsersAction[Parser]) -> None:
     )
     shape.add_argument("-w", "--width", metavar="COLUMNS", type=int, default=80, help="default: %(default)s")
     shape.add_argument("--json", action="store_true", help="one object a domain, one a line")
+
+
+def _plan(verbs: argparse._SubParsersAction[Parser]) -> None:
+    plan = verbs.add_parser("plan", help="the way that mail for an address would take; nothing is sent")
+    plan.add_argument("address", metavar="ADDRESS")
+    plan.add_argument("--from", dest="sender", metavar="ADDRESS", help="whose mail; default: of the origin")
+    plan.add_argument("--connect", action="store_true", help="greet the hosts, with STARTTLS, and leave")
+    plan.add_argument("--json", action="store_true", help="one object")
 
 
 def _spool(verbs: argparse._SubParsersAction[Parser]) -> None:

@@ -72,6 +72,14 @@ def _run(args: Namespace) -> int:
 
             verb = spool.check if args.action == "check" else spool.rebuild
             return verb(config, as_json=args.json)
+        case "why":
+            from postroad.cli import why
+
+            return why.run(config, args)
+        case "plan":
+            from postroad.cli import plan
+
+            return plan.run(config, args)
         case "status":
             from postroad.cli import status
 

@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from postroad.engine.bounces import Bounces
+from postroad.engine.explaining import Explainer
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.events import Operated, Removed
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Message, Recipient
 from postroad.mail.operations import OPERATIONS, Operation, changed
-from postroad.ports import Clock, Events, ImpossibleOperation, Queue, QueueFilter, Spool
+from postroad.mail.routing import Hop
+from postroad.mail.why import Live
+from postroad.ports import Clock, Events, Explained, ImpossibleOperation, Queue, QueueFilter, Spool
 
 PAGE = 500
 NAMED_IN_LOG = 20
@@ -35,6 +38,7 @@ class QueueControl:
         clock: Clock,
         events: Events,
         facts: Callable[[], dict[str, object]],
+        explainer: Explainer,
     ) -> None:
         """`facts` are what the daemon knows of itself: version, listeners, since when."""
         self._queue = queue
@@ -45,6 +49,7 @@ class QueueControl:
         self._clock = clock
         self._events = events
         self._facts = facts
+        self._explainer = explainer
 
     async def status(self) -> dict[str, object]:
         counts = await self._queue.counts()
@@ -71,6 +76,13 @@ class QueueControl:
         ids = tuple(dict.fromkeys(id for id, _ in done))[:NAMED_IN_LOG]
         self._events.emit(Operated(verb, len(done), uid, ids))
         return done
+
+    async def explain(self, filter: QueueFilter, limit: int) -> list[Explained]:
+        page = await self._queue.select(self._with_hops(filter), limit)
+        return [self._explainer.explain(*pair) for pair in page]
+
+    def live(self, hop: Hop) -> Live:
+        return self._explainer.live(hop)
 
     def hops_of(self, site: str) -> list[str]:
         """The hops that lead to a site, by its MX group or one of its hosts, as a filter names them."""

@@ -82,6 +82,10 @@ class Scheduler:
     def reload(self, retry: RetryPolicy) -> None:
         self._retry = retry
 
+    @property
+    def retry(self) -> RetryPolicy:
+        return self._retry
+
     # --- what becomes due ------------------------------------------------------------
 
     def due(self, hop: Hop, at: Instant) -> None:

@@ -23,6 +23,7 @@ from postroad.mail.mx import Plan
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope
 from postroad.mail.routing import Endpoint, Hop, Route
 from postroad.mail.throttle import Full, Go, Limits, NotBefore
+from postroad.mail.why import Live
 from postroad.ports import StorageBroken
 
 # Claimed deliveries a site may hold in memory, twice as many with urgent ones;
@@ -79,6 +80,22 @@ class Site:
     def busy(self) -> int:
         """Connections open or opening."""
         return self._state.busy
+
+    def live(self) -> Live:
+        """How it stands, for who asks why something waits."""
+        state, slots = self._state, self._around.connections
+        return Live(
+            site=str(self.plan.site),
+            pause=self.paused(),
+            busy=state.busy,
+            window=throttle.allowed(state, self._limits, self._around.clock.now()),
+            limit=self._limits.connections,
+            capped=state.capped if state.cap is not None else None,
+            capped_at=state.capped_at,
+            ready=self._ready.count,
+            full=slots.full,
+            most=slots.most,
+        )
 
     def paused(self) -> NotBefore | None:
         """When and why not before, while the site is paused."""

@@ -103,10 +103,14 @@ class Sites:
         """Hops that led to this site when they were last planned; by its MX group, or a host in it."""
         return self._destinations.hops_of(site)
 
-    def resume(self, hop: Hop) -> None:
-        """An operator wants a try now: at the site of this hop, by its last plan."""
+    def last(self, hop: Hop) -> Site | None:
+        """The site of a hop by its last plan, good or not any more; None: it is not remembered."""
         plan = self._destinations.last(hop)
-        site = self._sites.get(plan.site) if plan is not None else None
+        return self._sites.get(plan.site) if plan is not None else None
+
+    def resume(self, hop: Hop) -> None:
+        """An operator wants a try now."""
+        site = self.last(hop)
         if site is not None:
             site.resume()
 

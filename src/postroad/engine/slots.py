@@ -17,9 +17,15 @@ class Slots:
     """`async with slots:` for the life of a connection; first come, first served."""
 
     def __init__(self, most: int) -> None:
+        self.most = most
         self._free = most
         self._wanted: deque[asyncio.Future[None]] = deque()
         self._idle: dict[asyncio.Future[Any], None] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether a connection more has to wait for one to end."""
+        return self._free <= 0
 
     def idles(self, waiter: asyncio.Future[Any]) -> None:
         """A connection waits for work; when its slot is wanted, `waiter` is cancelled."""

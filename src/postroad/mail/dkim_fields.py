@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from postroad.mail.canonical import relaxed_header
@@ -113,3 +113,11 @@ def _names_lines(names: Sequence[bytes]) -> Iterator[bytes]:
         else:
             line += b":" + name
     yield line + b";"
+
+
+def signing_domain(from_domain: str, domains: Collection[str]) -> str | None:
+    """Of the domains that have a key that of a From domain: itself or the nearest parent."""
+    domain = from_domain
+    while domain and domain not in domains:
+        domain = domain.partition(".")[2]
+    return domain or None

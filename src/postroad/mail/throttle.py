@@ -10,7 +10,7 @@ of a recipient or a message never do.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import field, replace
 
 from postroad.mail.frozen import dataclass
 from postroad.mail.outcome import Outcome
@@ -49,6 +49,7 @@ class Throttle:
     trouble since the last success, `halved` whether that halved the window.
     `cap` is the lowered maximum, full until `capped_until` and rising after;
     None: no cap but the limits. `failures` counts pauses since the last success.
+    For people: `since` when it is paused, and what taught the cap, when.
     """
 
     window: int = 2
@@ -62,6 +63,9 @@ class Throttle:
     why: Outcome | None = None
     probing: bool = False
     failures: int = 0
+    since: float | None = field(default=None, compare=False)
+    capped: Outcome | None = field(default=None, compare=False)
+    capped_at: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +77,11 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class NotBefore:
-    """The site is paused until `at`, because of `why`."""
+    """The site is paused until `at`, because of `why`, and has been `since`."""
 
     at: float
     why: Outcome | None
+    since: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,7 @@ def _paused(state: Throttle, outcome: Outcome, limits: Limits, now: float, sprea
         why=outcome,
         probing=False,
         failures=state.failures + 1,
+        since=now,
     )
 
 
@@ -176,11 +182,17 @@ def too_many(state: Throttle, open_now: int, now: float, outcome: Outcome | None
     if state.cap is not None and now < state.capped_until:
         cap = min(cap, state.cap)
     state = replace(
-        state, cap=cap, capped_until=now + CAP_LASTS, window=max(1, min(state.window, cap)), credit=0.0
+        state,
+        cap=cap,
+        capped_until=now + CAP_LASTS,
+        window=max(1, min(state.window, cap)),
+        credit=0.0,
+        capped=outcome,
+        capped_at=now,
     )
     if open_now > 1:
         return state
-    return replace(state, paused_until=now + CROWDED_OUT, why=outcome, probing=False)
+    return replace(state, paused_until=now + CROWDED_OUT, why=outcome, probing=False, since=now)
 
 
 def woken(state: Throttle, now: float) -> Throttle:
@@ -194,12 +206,17 @@ def room(state: Throttle, limits: Limits, now: float) -> Go | NotBefore | Full:
     """May a connection open now: how many, or when and why not, or not while so many are open."""
     if state.paused_until is not None:
         if now < state.paused_until:
-            return NotBefore(state.paused_until, state.why)
+            return NotBefore(state.paused_until, state.why, state.since)
         return FULL if state.probing else Go(1)
     slots = state.window - state.busy
     if slots > 0:
         slots = min(slots, _cap(state, limits, now) - state.busy)
     return Go(slots) if slots > 0 else FULL
+
+
+def allowed(state: Throttle, limits: Limits, now: float) -> int:
+    """How many connections may be open now."""
+    return 1 if state.paused_until is not None else min(state.window, _cap(state, limits, now))
 
 
 def _cap(state: Throttle, limits: Limits, now: float) -> int:

@@ -1,0 +1,291 @@
+"""Why a recipient waits: the one constraint that binds, of all that could.
+
+Every open recipient has exactly one. What only a running daemon knows comes as `Live`; without
+one the index alone answers, and what is due waits for a daemon.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from postroad.mail.backoff import RetryPolicy
+from postroad.mail.frozen import dataclass
+from postroad.mail.lifecycle import State
+from postroad.mail.local_names import LOCAL
+from postroad.mail.message import Instant, Message, Recipient
+from postroad.mail.outcome import Outcome, Reason
+from postroad.mail.throttle import NotBefore
+from postroad.mail.timestamps import rfc3339
+
+
+class Constraint(StrEnum):
+    """What binds. The order is that in which they are asked, the first that holds counts."""
+
+    ACTIVE = "active"
+    STOPPED = "daemon-down"
+    HELD = "held"
+    SCHEDULED = "scheduled"
+    ALIAS = "alias-missing"
+    ROUTE = "route-missing"
+    PAUSED = "site-paused"
+    DNS = "dns"
+    TLS = "tls-policy"
+    GREYLIST = "greylisted"
+    HOST = "host-limit"
+    RETRY = "retry-schedule"
+    ALL_CONNECTIONS = "all-connections"
+    CONNECTIONS = "connection-limit"
+    TURN = "turn"
+    DUE = "due"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a daemon knows of the way of a hop just now.
+
+    `lookup` is why its name has no answer, until `lookup_until`. `busy` connections are open of
+    `window` that may be; the window ends at `limit`, or at what `capped` taught us at `capped_at`.
+    `ready`: deliveries that are claimed and wait for a connection. `full`: every connection that
+    we may have to anybody, `most`, is taken.
+    """
+
+    site: str | None = None
+    pause: NotBefore | None = None
+    lookup: Outcome | None = None
+    lookup_until: Instant = 0.0
+    busy: int = 0
+    window: int = 0
+    limit: int = 0
+    capped: Outcome | None = None
+    capped_at: Instant | None = None
+    ready: int = 0
+    full: bool = False
+    most: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """`text` is the sentence, `value` what the constraint is set to, `key` the setting that decides.
+
+    `learned` is the reply, or the failure, that it comes from, heard `at`; `next_try` None: not
+    before somebody or something else acts. `release` says what would let it go.
+    """
+
+    constraint: Constraint
+    text: str
+    release: str
+    next_try: Instant | None = None
+    value: str | None = None
+    key: str | None = None
+    learned: Outcome | None = None
+    at: Instant | None = None
+
+
+def explain(
+    message: Message,
+    row: Recipient,
+    now: Instant,
+    retry: RetryPolicy,
+    live: Live | None,
+    *,
+    routed: bool,
+) -> Why:
+    """Of an open recipient. `live` None: no daemon runs. `routed`: its route is configured."""
+    retry_now = f"postroad queue retry {message.id}"
+    if row.state is State.ACTIVE:
+        if live is not None:
+            return Why(
+                Constraint.ACTIVE, "it is being delivered now", "the end of the attempt", learned=row.last
+            )
+        return Why(
+            Constraint.STOPPED,
+            "it was in an attempt when the daemon ended",
+            "start the daemon: it is tried again at once",
+            learned=row.last,
+            at=row.last_attempt_at,
+        )
+    if row.state is State.HELD:
+        return Why(
+            Constraint.HELD,
+            "it is held",
+            f"postroad queue release {message.id}",
+            learned=row.last,
+            at=row.last_attempt_at,
+        )
+    handling = message.handling
+    if handling is not None and handling.hold_until is not None and handling.hold_until > now:
+        text = "its sender scheduled it (FUTURERELEASE)"
+        return Why(Constraint.SCHEDULED, text, retry_now, next_try=handling.hold_until)
+    found = _way(row, now, live, routed=routed)
+    if found is not None:
+        return found
+    if row.due > now:
+        return _not_due(row, retry, retry_now)
+    return _due(row, live)
+
+
+def _way(row: Recipient, now: Instant, live: Live | None, *, routed: bool) -> Why | None:
+    """What is the matter with the whole way, whoever wants to go it."""
+    retry_now = f"postroad queue retry {row.message}"
+    if row.hop.route == LOCAL:
+        return Why(
+            Constraint.ALIAS,
+            f"the local name {row.hop.name} has no alias",
+            f'a line "{row.hop.name}: you@example.com" in the alias file, then newaliases',
+            next_try=max(now, row.due),
+            key="local.aliases",
+            learned=row.last,
+            at=row.last_attempt_at,
+        )
+    if not routed:
+        return Why(
+            Constraint.ROUTE,
+            f"route {row.hop.route} is not configured any more",
+            f"a [[route]] of that name, or postroad queue bounce {row.message}",
+            next_try=max(now, row.due),
+            learned=row.last,
+        )
+    if live is not None and live.pause is not None:
+        pause = live.pause
+        return Why(
+            Constraint.PAUSED,
+            f"its site {live.site} is paused after trouble; one message will go first, to probe",
+            retry_now,
+            next_try=max(row.due, pause.at),
+            key="limits.pause_first",
+            learned=pause.why,
+            at=pause.since,
+        )
+    if live is not None and live.lookup is not None:
+        return Why(
+            Constraint.DNS,
+            f"nobody answers where mail for {row.hop.name} goes",
+            f"an answer of the nameservers; {retry_now} asks at once",
+            next_try=max(row.due, live.lookup_until),
+            key="dns.nameservers",
+            learned=live.lookup,
+        )
+    return None
+
+
+_NOT_DUE: dict[Reason, tuple[Constraint, str, str]] = {
+    Reason.GREYLIST: (
+        Constraint.GREYLIST,
+        "the receiver makes newcomers wait (greylisting)",
+        "retry.greylist",
+    ),
+    Reason.MAYBE_GREYLIST: (
+        Constraint.GREYLIST,
+        "the receiver makes newcomers wait, as it seems (greylisting)",
+        "retry.greylist",
+    ),
+    Reason.DNS: (Constraint.DNS, "nobody answered where its mail goes", "retry.schedule"),
+    Reason.TLS: (Constraint.TLS, "the TLS that is required was not to be had", "route.tls"),
+    Reason.CONNECTIONS: (Constraint.HOST, "the receiver had too many connections", "retry.schedule"),
+    Reason.THROTTLE: (Constraint.HOST, "the receiver wants less mail at a time", "retry.schedule"),
+}
+
+
+def _not_due(row: Recipient, retry: RetryPolicy, retry_now: str) -> Why:
+    """Its time has not come; whatever made it wait decides when."""
+    last = row.last
+    plain = Constraint.RETRY, "the last attempt failed for now", "retry.schedule"
+    if last is None or (not row.attempts and last.reason not in _NOT_DUE):
+        plain = Constraint.RETRY, "it was put off without an attempt", "retry.schedule"
+    constraint, text, key = plain if last is None else _NOT_DUE.get(last.reason, plain)
+    if last is not None and last.hint is not None and constraint is Constraint.GREYLIST:
+        value = f"{span(last.hint)}, as the receiver asked"
+    else:
+        waits = retry.greylist if key == "retry.greylist" else retry.schedule
+        value = ", ".join(map(span, waits))
+    if key == "route.tls":
+        value = "REQUIRETLS of its sender" if row.hop.requiretls else "as the route says"
+    return Why(
+        constraint,
+        text,
+        retry_now,
+        next_try=row.due,
+        value=value,
+        key=key,
+        learned=last,
+        at=row.last_attempt_at,
+    )
+
+
+def _due(row: Recipient, live: Live | None) -> Why:
+    """Its time has come, and nothing is wrong with the way."""
+    if live is None:
+        text = "it is due, and no daemon runs"
+        return Why(Constraint.STOPPED, text, "start the daemon", learned=row.last, at=row.last_attempt_at)
+    if live.full and not live.busy:
+        return Why(
+            Constraint.ALL_CONNECTIONS,
+            "every connection that this daemon may have is taken by other sites",
+            "a connection that ends, or a higher limit",
+            next_try=row.due,
+            value=str(live.most),
+            key="delivery.max_connections",
+        )
+    if live.busy >= live.window > 0:
+        return _crowded(row, live)
+    if live.ready:
+        text = f"{live.ready} deliveries to {live.site} are before it"
+        return Why(Constraint.TURN, text, "its turn", next_try=row.due, value=str(live.ready))
+    return Why(Constraint.DUE, "it is due and goes out next", "nothing is needed", next_try=row.due)
+
+
+def _crowded(row: Recipient, live: Live) -> Why:
+    taken = f"all {live.window} connections that {live.site} may have now are taken"
+    value = f"{live.busy} of {live.window} now, {live.limit} at most"
+    if live.capped is not None:
+        text = f"{taken}: it refused more"
+        return Why(
+            Constraint.HOST,
+            text,
+            "a connection that ends; one more is tried every ten minutes, an hour after the refusal",
+            next_try=row.due,
+            value=value,
+            learned=live.capped,
+            at=live.capped_at,
+        )
+    full = live.window >= live.limit
+    return Why(
+        Constraint.CONNECTIONS,
+        taken if full else f"{taken}; one more with each that delivers",
+        "a connection that ends" + (", or a higher limit" if full else ""),
+        next_try=row.due,
+        value=value,
+        key="limits.connections_per_site",
+    )
+
+
+def as_row(message: Message, row: Recipient, why: Why, origin: str | None) -> dict[str, object]:
+    """As `postroad why --json` has it; `origin` is where the setting stands, None: no setting decides."""
+    learned = why.learned
+    return {
+        "id": message.id,
+        "sender": str(message.sender or ""),
+        "recipient": str(row.address),
+        "site": str(row.hop),
+        "state": row.state.name.lower(),
+        "attempts": row.attempts,
+        "constraint": why.constraint.value,
+        "text": why.text,
+        "value": why.value,
+        "setting": why.key,
+        "origin": origin,
+        "learned": learned and learned.text,
+        "learned_from": learned and learned.host,
+        "learned_at": None if why.at is None or learned is None else rfc3339(why.at),
+        "next_try": None if why.next_try is None else rfc3339(why.next_try),
+        "expires": rfc3339(message.expires_at),
+        "release": why.release,
+    }
+
+
+def span(seconds: float) -> str:
+    """A length of time as the configuration writes it: "90s", "5m", "4h", "2d"."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size and not seconds % size:
+            return f"{seconds // size:.0f}{unit}"
+    return f"{seconds:g}s"
