@@ -78,7 +78,7 @@ FAMILIES = {
     "system": "system",
 }
 # What two families share: mechanisms that know no library.
-SHARED = {"adapters.group_commit", "adapters.unix_socket"}
+SHARED = {"adapters.group_commit", "adapters.http_client", "adapters.unix_socket"}
 # Tools of the language more than libraries of the world: JSON, and keys and certificates as values.
 COMMON = {"msgspec", "cryptography"}
 

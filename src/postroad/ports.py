@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from postroad.mail.address import Address
+from postroad.mail.commands import Capabilities as Capabilities
 from postroad.mail.events import Event
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import (
@@ -33,7 +34,6 @@ from postroad.mail.policy import Verdict, View
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Hop, Route
 from postroad.mail.tls import Requirement
-from postroad.mail.transaction import Capabilities as Capabilities
 from postroad.mail.transaction import Transaction as Transaction
 from postroad.mail.why import Live, Why
 from postroad.ports_queue import Finished as Finished

@@ -6,12 +6,12 @@ from collections import Counter
 import pytest
 
 from postroad.mail.backoff import RetryPolicy
+from postroad.mail.commands import Capabilities
 from postroad.mail.events import DoubleBounce, StorageTrouble
 from postroad.mail.headers import split
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Content, Lane, Notify
 from postroad.mail.outcome import Stage
-from postroad.mail.transaction import Capabilities
 from tests.support import dsn_reading
 from tests.support.build import HOUR
 from tests.support.dsn_reading import Read

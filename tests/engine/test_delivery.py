@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 
 from postroad.engine.delivery import envelope_of
+from postroad.mail.commands import Capabilities
 from postroad.mail.message import Body, Notify, Ret
 from postroad.mail.outcome import Kind, Stage
 from postroad.mail.throttle import Limits
-from postroad.mail.transaction import Capabilities
 from tests.support.build import address, delivery, message, recipient
 from tests.support.engine import Engine, engine
 from tests.support.loop import virtual

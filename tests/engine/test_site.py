@@ -8,13 +8,13 @@ from itertools import pairwise
 import pytest
 
 from postroad.mail.backoff import RetryPolicy
+from postroad.mail.commands import Capabilities
 from postroad.mail.events import HopDeferred, SitePaused, SiteResumed
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Lane
 from postroad.mail.outcome import Fault, Kind, Stage
 from postroad.mail.routing import Route, TlsWish
 from postroad.mail.throttle import Limits
-from postroad.mail.transaction import Capabilities
 from tests.support.build import HOUR, NOW
 from tests.support.engine import Engine, engine
 from tests.support.loop import virtual

@@ -9,21 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.mail.address import Address
+from postroad.mail.commands import Capabilities, Unsendable, mail_command, path, rcpt_command
+from postroad.mail.framing import ChunkFramer, DotStuffer, framed
 from postroad.mail.message import Body, Envelope, EnvelopeRecipient, Handling, Notify, Ret
 from postroad.mail.outcome import Fault, Stage
 from postroad.mail.reply import Reply
-from postroad.mail.transaction import (
-    Capabilities,
-    ChunkFramer,
-    DotStuffer,
-    Exchange,
-    Transaction,
-    Unsendable,
-    framed,
-    mail_command,
-    path,
-    rcpt_command,
-)
+from postroad.mail.transaction import Exchange, Transaction
 
 ALL = Capabilities(pipelining=True, eight_bit=True, smtputf8=True, dsn=True, size_offered=True)
 ONE_BY_ONE = replace(ALL, pipelining=False)

@@ -21,12 +21,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from postroad.mail.address import Address
+from postroad.mail.commands import Unsendable
 from postroad.mail.message import Envelope, Instant, Step, TlsFacts
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Route
 from postroad.mail.tls import Requirement, TlsLevel
-from postroad.mail.transaction import Exchange, Unsendable
+from postroad.mail.transaction import Exchange
 from postroad.ports import (
     AddressAnswer,
     Capabilities,

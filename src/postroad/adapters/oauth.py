@@ -11,13 +11,12 @@ import hmac
 import json
 import secrets
 from base64 import b64encode
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final, Protocol
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode
 
+from postroad.adapters.http_client import HttpError, address, post
 from postroad.adapters.oauth_keys import KeyRing
 from postroad.mail.frozen import dataclass
 from postroad.mail.jwt import Demands, TokenError, account_of, parse_jwt
@@ -105,48 +104,42 @@ class Endpoint:
 
 
 class AskedClaims:
-    """`Claims` as the introspection endpoint tells them (RFC 7662)."""
+    """`Claims` as the introspection endpoint tells them (RFC 7662). Raises ValueError for a bad address."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="introspection")
+        self._to = address(endpoint.url)
+        self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def of(self, token: str) -> Mapping[str, object] | None:
-        """Off the loop."""
-        loop = asyncio.get_running_loop()
-        where = urlsplit(self._endpoint.url).netloc
         try:
-            async with asyncio.timeout(2 * self._endpoint.timeout):
-                status, answer = await loop.run_in_executor(self._threads, self._ask, token)
+            async with asyncio.timeout(2 * self._endpoint.timeout), self._at_once:
+                async with asyncio.timeout(self._endpoint.timeout):
+                    status, answer = await self._ask(token)
         except TimeoutError:
-            raise LoginsUnavailable(f"{where}: no answer in time") from None
-        except (OSError, HTTPException) as error:
-            raise LoginsUnavailable(printable(f"{where}: {error or type(error).__name__}")) from None
+            raise LoginsUnavailable(f"{self._to.authority}: no answer in time") from None
+        except HttpError as error:
+            raise LoginsUnavailable(printable(str(error))) from None
         if status != 200:
-            raise LoginsUnavailable(f"{where}: answered with HTTP status {status}")
+            raise LoginsUnavailable(f"{self._to.authority}: answered with HTTP status {status}")
         try:
             found = json.loads(answer)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise LoginsUnavailable(f"{where}: answered with what is no JSON object")
+            raise LoginsUnavailable(f"{self._to.authority}: answered with what is no JSON object")
         return found if found.get("active") is True else None
 
-    def _ask(self, token: str) -> tuple[int, bytes]:
-        endpoint, parts = self._endpoint, urlsplit(self._endpoint.url)
-        kind: Callable[..., HTTPConnection] = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = kind(parts.hostname, parts.port, timeout=endpoint.timeout)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        fields = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    async def _ask(self, token: str) -> tuple[int, bytes]:
+        endpoint = self._endpoint
+        fields = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")]
         if endpoint.client_id:
             # RFC 6749 2.3.1: both are form-encoded first.
             pair = f"{quote_plus(endpoint.client_id)}:{quote_plus(endpoint.client_secret)}"
-            fields["Authorization"] = "Basic " + b64encode(pair.encode()).decode()
-        body = urlencode({"token": token, "token_type_hint": "access_token"})
-        try:
-            connection.request("POST", path, body, fields)
-            response = connection.getresponse()
-            answer = response.read(ANSWER_LONGEST + 1)
-            return response.status, answer if len(answer) <= ANSWER_LONGEST else b""
-        finally:
-            connection.close()
+            fields.append(("Authorization", "Basic " + b64encode(pair.encode()).decode()))
+        form = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
+        return await post(self._to, fields, _once(form), len(form), most=ANSWER_LONGEST)
+
+
+async def _once(octets: bytes) -> AsyncIterator[bytes]:
+    yield octets

@@ -8,13 +8,14 @@ changes that its modules ask for are made whatever the action, but for a refusal
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
-from postroad.adapters.rspamd_http import address, post
+from postroad.adapters.http_client import address, post
 from postroad.mail.policy import PASS, Verdict, View
 from postroad.mail.printable import printable
 from postroad.mail.reply import Reply
@@ -55,7 +56,10 @@ class Rspamd:
         actions: Mapping[str, str] = ACTIONS,
     ) -> None:
         """Raises ValueError for a bad address. `actions` says of some or all actions what they mean."""
-        self._to = address(url, PORT)
+        base = address(url, PORT)
+        if "?" in base.target:
+            raise ValueError(f"an address with a query: {url}")
+        self._to = replace(base, target=base.target.rstrip("/") + "/checkv2")
         self._hostname = hostname
         self._password = password
         self._max_size = max_size
@@ -65,9 +69,7 @@ class Rspamd:
         """Raises HttpError, RspamdError."""
         if view.size > self._max_size:
             return PASS
-        status, answer = await post(
-            self._to, "/checkv2", self._fields(view), _content(view), view.size, most=MAX_ANSWER
-        )
+        status, answer = await post(self._to, self._fields(view), _content(view), view.size, most=MAX_ANSWER)
         if status != 200:
             raise RspamdError(f"answered with HTTP status {status}")
         try:

@@ -111,9 +111,5 @@ class Forwarding:
         return Content(stored.head, body, message.dotted, message.body is not Body.SEVEN_BIT)
 
     def _give_back(self, deliveries: list[Delivery]) -> None:
-        """Waiting again. `Ledger.put_back` takes the attempt off that claiming for a try counts."""
-        counted = [
-            replace(one, recipients=tuple(replace(r, attempts=r.attempts + 1) for r in one.recipients))
-            for one in deliveries
-        ]
-        self._ledger.put_back(counted, self._clock.now() + PAUSE)
+        """Waiting again. A claim of all that waits for a hop counts no attempt."""
+        self._ledger.put_back(deliveries, self._clock.now() + PAUSE, counted=False)

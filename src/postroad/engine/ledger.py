@@ -124,8 +124,15 @@ class Ledger:
         now = self._clock.now()
         self.attempted(Attempt(delivery, None, None, now, now, outcomes, 0.0, 0))
 
-    def put_back(self, deliveries: Sequence[Delivery], due: Instant, outcome: Outcome | None = None) -> None:
-        """Claimed and not tried: waiting again, the claim's attempt not counted.
+    def put_back(
+        self,
+        deliveries: Sequence[Delivery],
+        due: Instant,
+        outcome: Outcome | None = None,
+        *,
+        counted: bool = True,
+    ) -> None:
+        """Claimed and not tried: waiting again, the attempt that the claim `counted` taken off.
 
         `outcome` is why, for people who ask; None keeps what was there.
         """
@@ -135,7 +142,7 @@ class Ledger:
                 n=recipient.n,
                 state=State.WAITING,
                 due=due,
-                attempts=recipient.attempts - 1,
+                attempts=recipient.attempts - counted,
                 outcome=outcome,
                 at=self._clock.now(),
                 first_greylisted=recipient.first_greylisted,

@@ -1,4 +1,7 @@
-"""The smallest HTTP/1.1 client that asks a scanner: one POST a connection, every size limited."""
+"""The smallest HTTP/1.1 client, to ask a scanner or an issuer of tokens.
+
+One POST a connection, every size limited; over TLS the certificate is verified.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -25,12 +29,12 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to ask: of "http://127.0.0.1:11333" or "https://scanner.example/"."""
+    """Where to ask: of "http://127.0.0.1:11333" or "https://scanner.example/"; `target` with its query."""
 
     host: str
     port: int
     secure: bool
-    path: str
+    target: str
 
     @property
     def authority(self) -> str:
@@ -38,19 +42,19 @@ class Address:
         return f"{host}:{self.port}"
 
 
-def address(url: str, default_port: int) -> Address:
-    """Raises ValueError for what is no http or https address."""
+def address(url: str, default_port: int | None = None) -> Address:
+    """Raises ValueError for what is no http or https address. The default port is else the scheme's."""
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or _UNFIT.search(url):
         raise ValueError(f"not an http or https address: {url}")
-    return Address(
-        parts.hostname, parts.port or default_port, parts.scheme == "https", parts.path.rstrip("/")
-    )
+    secure = parts.scheme == "https"
+    port = parts.port or default_port or (443 if secure else 80)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Address(parts.hostname, port, secure, target)
 
 
 async def post(
     to: Address,
-    path: str,
     fields: Sequence[tuple[str, str]],
     body: AsyncIterator[bytes],
     size: int,
@@ -59,12 +63,12 @@ async def post(
 ) -> tuple[int, bytes]:
     """Status and body of the answer, at most `most` octets. Raises HttpError; the caller limits the time."""
     try:
-        context = ssl.create_default_context() if to.secure else None
+        context = _context() if to.secure else None
         reader, writer = await asyncio.open_connection(to.host, to.port, ssl=context, limit=MAX_LINE)
     except OSError as error:
         raise HttpError(f"{to.authority}: {error.strerror or error}") from None
     try:
-        sending = asyncio.ensure_future(_send(writer, _request(to, path, fields, size), body))
+        sending = asyncio.ensure_future(_send(writer, _request(to, fields, size), body))
         try:
             return await _answer(reader, most)
         finally:
@@ -79,8 +83,13 @@ async def post(
         writer.close()
 
 
-def _request(to: Address, path: str, fields: Sequence[tuple[str, str]], size: int) -> bytes:
-    lines = [f"POST {to.path}{path} HTTP/1.1", f"Host: {to.authority}", "Connection: close"]
+@cache
+def _context() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _request(to: Address, fields: Sequence[tuple[str, str]], size: int) -> bytes:
+    lines = [f"POST {to.target} HTTP/1.1", f"Host: {to.authority}", "Connection: close"]
     lines += [f"Content-Length: {size}", *(f"{name}: {_UNFIT.sub('?', value)}" for name, value in fields)]
     return "\r\n".join([*lines, "", ""]).encode("ascii")
 
