@@ -28,15 +28,17 @@ from postroad.adapters.oauth_keys import TokenKeyError
 from postroad.adapters.segments import SpoolInUse
 from postroad.adapters.smtpd_listen import BindError
 from postroad.adapters.smtpd_tls import TlsError
+from postroad.adapters.system_descriptors import raise_limit
 from postroad.adapters.systemd import Notifier, passed_sockets, watchdog_interval
 from postroad.config import ConfigError, load
+from postroad.config.advice import descriptors
 from postroad.config.alias_files import AliasFile
 from postroad.config.alias_files import read as read_aliases
 from postroad.config.consistency import TRUSTS_EVERYONE, open_relays
 from postroad.config.model import Config
 from postroad.config.reloading import kept, needs_restart
 from postroad.engine.recovery import recover
-from postroad.mail.events import AliasTrouble, OpenRelay, Reloaded, Started, Stopped, Stopping
+from postroad.mail.events import AliasTrouble, Descriptors, OpenRelay, Reloaded, Started, Stopped, Stopping
 from postroad.parts import Material, Parts, build, material, short_names
 from postroad.ports import StorageBroken
 
@@ -92,7 +94,8 @@ class Daemon:
         self._why = ""
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._events = EventHub(journal)
-        self._parts: Parts = build(config, self._events, self.fail)
+        self._descriptors = descriptors(config, raise_limit())
+        self._parts: Parts = build(config, self._events, self.fail, self._descriptors)
         self._reloading = asyncio.Lock()
         self._parts.entrances.local.reread = self.reread_aliases
         self._parts.entrances.local.reload = self.reload
@@ -149,6 +152,8 @@ class Daemon:
             doors.create_task(entrances.local.run())
             doors.create_task(entrances.maildrop.run())
             self._events.emit(Started(__version__, entrances.smtp.addresses, queued))
+            had = self._descriptors
+            self._events.emit(Descriptors(had.limit, had.needed, had.sessions))
             for listener in open_relays(self._config):
                 self._events.emit(OpenRelay(str(listener), TRUSTS_EVERYONE))
             self._notifier.ready(f"{queued} messages queued")
@@ -250,7 +255,8 @@ class Daemon:
         self._use_names(loaded.aliases)
         entrances.local.settings = loaded.local
         entrances.maildrop.settings = loaded.maildrop
-        entrances.smtp.reload(config.submission, short_names(config))
+        self._descriptors = descriptors(config, self._descriptors.limit)
+        entrances.smtp.reload(config.submission, short_names(config), self._descriptors)
         self._config = config
 
 

@@ -52,6 +52,7 @@ from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.admission import AdmissionLimits
 from postroad.mail.certificates import CertificateRule
+from postroad.mail.descriptors import Share
 from postroad.mail.local_names import hop_of as local_hop
 from postroad.mail.message import Instant
 from postroad.mail.routing import DIRECT, Routes
@@ -226,14 +227,19 @@ def _own_addresses(listeners: tuple[Listener, ...], port: int) -> frozenset[str]
     return frozenset(listener.host for listener in listeners if listener.port == port)
 
 
-def build(config: Config, events: EventHub, fatal: Callable[[BaseException], None]) -> Parts:
+def build(
+    config: Config,
+    events: EventHub,
+    fatal: Callable[[BaseException], None],
+    shared: Share | None = None,
+) -> Parts:
     """All parts, connected. Raises what `material` raises, AccountsError, SpoolInUse, StorageBroken."""
     loaded = material(config)
     config.state_directory.mkdir(mode=0o711, parents=True, exist_ok=True)
     accounts = password_accounts(config)
     base = _foundation(config, events)
     engine = _engine(config, base, loaded)
-    return Parts(base, engine, _entrances(config, base, engine, loaded, accounts, fatal), loaded)
+    return Parts(base, engine, _entrances(config, base, engine, loaded, accounts, fatal, shared), loaded)
 
 
 def _foundation(config: Config, events: EventHub) -> Foundation:
@@ -357,6 +363,7 @@ def _entrances(
     loaded: Material,
     accounts: PasswdAccounts | None,
     fatal: Callable[[BaseException], None],
+    shared: Share | None,
 ) -> Entrances:
     clock, events, queue, new_id = base.clock, base.events, base.queue, base.new_id
     policies = Policies(base.spool, events, loaded.asked, loaded.admission.max_recipients)
@@ -394,6 +401,7 @@ def _entrances(
         new_id=new_id,
         rights=rights,
         short_names=short_names(config),
+        descriptors=shared,
     )
     control = _control(base, engine, loaded, _facts(config, smtp, clock.now()))
     local = LocalDoor(config.socket_path, control, gate, events, clock, loaded.local)

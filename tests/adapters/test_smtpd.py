@@ -118,8 +118,10 @@ async def test_a_connection_that_ended_makes_room() -> None:
 
 async def test_unfinished_handshakes_count_as_connections() -> None:
     config = SubmissionConfig(max_connections=1)
-    async with house(tls="implicit", config=config) as place, client(place), client(place) as second:
-        assert await second.rest() == b""
+    async with house(tls="implicit", config=config) as place, client(place):
+        async with client(place, tls=True) as second:
+            assert await second.reply() == "421 4.3.2 Too many connections, try again later"
+            assert await second.rest() == b""
 
 
 async def test_a_failed_handshake_makes_room() -> None:

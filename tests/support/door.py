@@ -18,6 +18,7 @@ from postroad.adapters.smtpd_auth import Logins
 from postroad.config.model import Listener, SubmissionConfig
 from postroad.engine.rights import Rights
 from postroad.mail.account import AccountPolicies
+from postroad.mail.descriptors import Share
 from postroad.mail.events import Event
 from postroad.mail.message import Instant, StagedBody, Submission
 from postroad.mail.reply import Reply
@@ -144,6 +145,7 @@ async def house(
     config: SubmissionConfig | None = None,
     policies: AccountPolicies | None = None,
     drain_seconds: float = 30.0,
+    descriptors: Share | None = None,
 ) -> AsyncIterator[House]:
     """A door that listens; it is closed, and every session waited for, at the end of the block."""
     intake = intake or FakeIntake()
@@ -165,6 +167,7 @@ async def house(
         rights=Rights(policies or AccountPolicies(), "example.com", StillClock()),
         drain_seconds=drain_seconds,
         login_delay=0.0,
+        descriptors=descriptors,
     )
     await doors.start(passed)
     try:

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 from postroad.mail.events import (
     AliasTrouble,
     Ambiguous,
+    Descriptors,
+    DescriptorsScarce,
+    DoorsFull,
     DoubleBounce,
     Event,
     Held,
@@ -102,6 +105,7 @@ _LEVELS: dict[type, int] = {
     Reloaded: 0,
     Recovered: 0,
     SessionEnded: 0,
+    Descriptors: 0,
     LoggedIn: DEBUG,
     Linted: WARNING,
     Held: WARNING,
@@ -109,6 +113,8 @@ _LEVELS: dict[type, int] = {
     LoginFailed: WARNING,
     OpenRelay: WARNING,
     Ambiguous: WARNING,
+    DescriptorsScarce: ERROR,
+    DoorsFull: WARNING,
     LoginUnavailable: WARNING,
     HopDeferred: WARNING,
     AliasTrouble: WARNING,
@@ -130,6 +136,8 @@ def _level_of_what_it_says(event: Event) -> int:
         return ERROR if event.problems else INFO
     if isinstance(event, Recovered):
         return WARNING if event.ambiguous else INFO
+    if isinstance(event, Descriptors):
+        return INFO if event.limit >= event.needed else WARNING
     return WARNING if isinstance(event, SessionEnded) and event.how == "limit" else DEBUG
 
 

@@ -19,17 +19,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from postroad.adapters.smtpd_accept import AcceptingServer
+from postroad.adapters.smtpd_accept import AcceptingServer, PlainServer
 from postroad.adapters.smtpd_auth import Logins
 from postroad.adapters.smtpd_bdat import ChunkSession
-from postroad.adapters.smtpd_context import Registry, Surroundings
+from postroad.adapters.smtpd_context import Surroundings
 from postroad.adapters.smtpd_guard import LoginGuard
-from postroad.adapters.smtpd_listen import BACKLOG, Passed, bind, bound_address
+from postroad.adapters.smtpd_listen import Passed, bind, bound_address
 from postroad.adapters.smtpd_lmtp import LmtpSession
+from postroad.adapters.smtpd_registry import Registry
 from postroad.config.model import Listener, SubmissionConfig
+from postroad.mail.descriptors import Share
 from postroad.ports import Clock, Events, Intake, NewId, Rights, Spool
 
-Server = asyncio.Server | AcceptingServer
+Server = PlainServer | AcceptingServer
 
 DRAIN_SECONDS: Final = 4.0
 
@@ -39,6 +41,7 @@ class Doors:
 
     `addresses`: what `start` bound, as "host:port", in the order of the listeners.
     `short_names`: domains without a dot that are taken beside "localhost" and `hostname`.
+    `descriptors`: what the process has of them; None: as many as anybody wants.
     `drain_seconds`: how long a session in DATA may go on after `close`.
     """
 
@@ -59,6 +62,7 @@ class Doors:
         drain_seconds: float = DRAIN_SECONDS,
         login_delay: float = 1.0,
         short_names: Collection[str] = (),
+        descriptors: Share | None = None,
     ) -> None:
         self._listeners = tuple(listeners)
         guard = LoginGuard(logins.limits, lambda address: self._surroundings.trusts(address))
@@ -77,7 +81,7 @@ class Doors:
             login_delay,
             _reachable(hostname, short_names),
         )
-        self._registry = Registry(submission)
+        self._registry = Registry(submission, events, descriptors)
         self._servers: list[Server] = []
         self._names: list[Path] = []
         self.addresses: tuple[str, ...] = ()
@@ -100,13 +104,15 @@ class Doors:
             raise
         self.addresses = tuple(bound_address(sock) for server in self._servers for sock in server.sockets)
 
-    def reload(self, submission: SubmissionConfig, short_names: Collection[str]) -> None:
+    def reload(
+        self, submission: SubmissionConfig, short_names: Collection[str], descriptors: Share | None = None
+    ) -> None:
         """Other limits, for sessions to come: those there are end by the ones they began with."""
         around = self._surroundings
         self._surroundings = replace(
             around, submission=submission, short_names=_reachable(around.hostname, short_names)
         )
-        self._registry.config = submission
+        self._registry.reload(submission, descriptors)
 
     @property
     def sessions(self) -> int:
@@ -131,8 +137,8 @@ class Doors:
         loop = asyncio.get_running_loop()
         kind = LmtpSession if listener.protocol == "lmtp" else ChunkSession
 
-        def session() -> ChunkSession:
-            return kind(loop, listener, self._surroundings, self._registry)
+        def session(scarce: Callable[[], None] = lambda: None) -> ChunkSession:
+            return kind(loop, listener, self._surroundings, self._registry, scarce)
 
         for sock in passed or await bind(listener, self._listeners):
             if listener.path is not None and not passed:
@@ -142,7 +148,9 @@ class Doors:
                 gate.start()
                 self._servers.append(gate)
             else:
-                self._servers.append(await loop.create_server(session, sock=sock, backlog=BACKLOG))
+                plain = PlainServer(sock, session, self._registry)
+                self._servers.append(plain)
+                await plain.start()
 
 
 def _reachable(hostname: str, short_names: Collection[str]) -> frozenset[str]:

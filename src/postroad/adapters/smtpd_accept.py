@@ -1,15 +1,19 @@
-"""Accepting by hand, where something comes before the session: TLS, a PROXY header, a uid.
+"""Accepting: by the loop, or by hand where something comes first: TLS, a PROXY header, a uid.
 
 For implicit TLS (RFC 8314 3.3) a client is counted before the handshake, which is
 made with the newest certificate: the loop's own server would shake hands with
 anybody, uncounted, and with the one context it was made with. A PROXY header is read
 off the socket octet for octet, so that what follows it, a handshake too, finds the
 stream as if there had been none. Who speaks over a Unix socket is asked of the kernel.
+
+Where hardly a descriptor is left, nobody is accepted for a second: clients wait in the
+backlog, and the log says why. The loop's own server would close them without a word.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
@@ -17,8 +21,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from postroad.adapters import smtpd_replies as replies
-from postroad.adapters.smtpd_context import Registry, among, client_address
-from postroad.adapters.smtpd_session import Session
+from postroad.adapters.smtpd_context import among, client_address
+from postroad.adapters.smtpd_listen import BACKLOG
+from postroad.adapters.smtpd_registry import Registry
+from postroad.adapters.smtpd_session import SHED_SECONDS, Session
 from postroad.adapters.smtpd_stream import HANDSHAKE_SECONDS, LINGER_SECONDS
 from postroad.adapters.unix_socket import peer_uid
 from postroad.config.model import Listener
@@ -26,7 +32,66 @@ from postroad.mail.proxy import LONGEST, Header, ProxyError, read
 from postroad.mail.reply import Reply
 
 RETRY_SECONDS: Final = 1.0
-"""How long to wait when accepting fails, for want of descriptors most likely."""
+"""How long nobody is accepted for want of descriptors or memory."""
+MOST_IGNORED: Final = 1000
+"""Pieces of what a client says that was told to go."""
+FAREWELL_SECONDS: Final = 5.0
+"""How long a client that is turned away may take for its handshake, to hear why."""
+# The client was gone again before it was accepted, or its network was (accept(2)).
+_ITS_OWN: Final = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ECONNABORTED", "EPROTO", "EPERM", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN"),
+        *("ENONET", "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH"),
+    )
+)
+
+
+class PlainServer:
+    """Listens on one socket and leaves accepting to the loop, which does it fastest; pauses when told to."""
+
+    def __init__(
+        self, sock: socket.socket, session: Callable[[Callable[[], None]], Session], registry: Registry
+    ) -> None:
+        """`session` is given what to call when descriptors are scarce."""
+        # Ours stays open during a pause, so that clients wait and nobody takes the address.
+        self.sockets = (sock,)
+        self._session = session
+        self._registry = registry
+        self._server: asyncio.Server | None = None
+        self._resuming: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        (sock,) = self.sockets
+        self._server = await loop.create_server(
+            lambda: self._session(self._pause), sock=sock.dup(), backlog=BACKLOG
+        )
+
+    def close(self) -> None:
+        if self._resuming is not None:
+            self._resuming.cancel()
+        if self._server is not None:
+            self._server.close()
+        for sock in self.sockets:
+            sock.close()
+
+    def _pause(self) -> None:
+        if self._server is not None:
+            self._registry.tell_scarce()
+            self._server.close()
+            self._server = None
+            self._resuming = asyncio.get_running_loop().create_task(self._resume())
+
+    async def _resume(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                await self.start()
+            except OSError:
+                self._registry.tell_scarce()
+            else:
+                return
 
 
 class AcceptingServer:
@@ -58,10 +123,11 @@ class AcceptingServer:
         for sock in self.sockets:
             sock.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -69,8 +135,10 @@ class AcceptingServer:
         while True:
             try:
                 connection, peer = await loop.sock_accept(listening)
-            except OSError:
-                await asyncio.sleep(RETRY_SECONDS)
+            except OSError as error:
+                if error.errno not in _ITS_OWN:
+                    self._registry.tell_scarce()
+                    await asyncio.sleep(RETRY_SECONDS)
                 continue
             session = self._session()
             if self._listener.proxy:
@@ -89,7 +157,8 @@ class AcceptingServer:
             # The balancer's address has no limit of its own: it stands for many clients.
             welcome = self._registry.admit(session, None)
             if welcome is None:
-                self._spawn(self._after_header(connection, session, address, port))
+                header = self._spawn(self._after_header(connection, session, address, port))
+                session.outside = header.cancel
                 return
             refusal = welcome
         session.tell_refused(address, port, refusal)
@@ -135,15 +204,23 @@ class AcceptingServer:
             return
         refusal = session.admit(address, port, account)
         if refusal is None:
-            self._spawn(self._hand_over(connection, session, context))
+            session.outside = self._spawn(self._hand_over(connection, session, context)).cancel
+        elif context is not None and self._registry.farewell():
+            # Why can only be said after a handshake, which not everybody of a flood gets.
+            session.refuse(refusal)
+            self._spawn(self._hand_over(connection, session, context, FAREWELL_SECONDS))
         else:
             self._turn_away(connection, refusal)
 
     async def _hand_over(
-        self, connection: socket.socket, session: Session, context: ssl.SSLContext | None
+        self,
+        connection: socket.socket,
+        session: Session,
+        context: ssl.SSLContext | None,
+        patience: float = HANDSHAKE_SECONDS,
     ) -> None:
         loop = asyncio.get_running_loop()
-        waits = {"ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": LINGER_SECONDS}
+        waits = {"ssl_handshake_timeout": patience, "ssl_shutdown_timeout": LINGER_SECONDS}
         try:
             await loop.connect_accepted_socket(
                 lambda: session, connection, ssl=context, **(waits if context is not None else {})
@@ -151,6 +228,7 @@ class AcceptingServer:
         except BaseException as error:
             connection.close()
             self._registry.gone(session)
+            session.farewell_over()
             if not isinstance(error, OSError):
                 raise
 
@@ -160,9 +238,23 @@ class AcceptingServer:
             if self._listener.tls != "implicit":
                 connection.send(replies.encode(refusal))
                 connection.shutdown(socket.SHUT_WR)
-                # Closed with something unread, the connection would be reset, and our words lost.
-                connection.recv(LONGEST)
+                if self._registry.farewell():
+                    self._spawn(self._ignore(connection))
+                    return
         connection.close()
+
+    async def _ignore(self, connection: socket.socket) -> None:
+        """Closed with something unread, the connection would be reset, and our words lost."""
+        loop = asyncio.get_running_loop()
+        try:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(SHED_SECONDS):
+                    for _ in range(MOST_IGNORED):
+                        if not await loop.sock_recv(connection, LONGEST):
+                            break
+        finally:
+            connection.close()
+            self._registry.farewells -= 1
 
 
 async def _read_header(connection: socket.socket) -> Header | None:

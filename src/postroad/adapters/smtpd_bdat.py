@@ -8,12 +8,13 @@ are, the session ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
-from postroad.adapters.smtpd_context import Registry, Surroundings
+from postroad.adapters.smtpd_context import Surroundings
 from postroad.adapters.smtpd_receive import FarTooLarge, Reception
+from postroad.adapters.smtpd_registry import Registry
 from postroad.adapters.smtpd_session import Verb
 from postroad.adapters.smtpd_stream import SessionOver
 from postroad.adapters.smtpd_transaction import LOWEST_RATE, SubmissionSession
@@ -42,8 +43,9 @@ class ChunkSession(SubmissionSession):
         listener: Listener,
         surroundings: Surroundings,
         registry: Registry,
+        scarce: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(loop, listener, surroundings, registry)
+        super().__init__(loop, listener, surroundings, registry, scarce)
         # Whether BDAT was said in this transaction, and where it went wrong the answer to the rest.
         self._chunking = False
         self._spoilt: Reply | None = None

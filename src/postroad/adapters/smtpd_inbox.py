@@ -53,6 +53,19 @@ class Inbox:
             self._transport.pause_reading()
         self.wake()
 
+    @property
+    def open(self) -> bool:
+        """Whether more may come."""
+        return not self._ended
+
+    def clear(self) -> None:
+        """Forget what is unread, and let more come."""
+        self._chunks.clear()
+        self._size = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
     def end(self) -> None:
         """Nothing more will come."""
         self._ended = True
@@ -70,11 +83,7 @@ class Inbox:
         if not self._chunks and not self._ended:
             return None
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._size = 0
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
+        self.clear()
         return data
 
     def more(self) -> asyncio.Future[None]:

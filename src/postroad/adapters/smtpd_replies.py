@@ -47,6 +47,7 @@ def _clean(text: str) -> str:
 # The session as a whole.
 BYE = said(221, "2.0.0", "Bye")
 TOO_MANY_CONNECTIONS = said(421, "4.3.2", "Too many connections, try again later")
+SHED = said(421, "4.3.2", "Too many connections, and others need this one, try again later")
 TOO_MANY_FROM_YOU = said(421, "4.7.0", "Too many connections from your address")
 NO_BALANCER = said(421, "4.7.0", "Only balancers that are named here may connect")
 SHUTTING_DOWN = said(421, "4.3.2", "Shutting down, try again later")

@@ -22,7 +22,8 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
-from postroad.adapters.smtpd_context import Registry, Surroundings, client_address
+from postroad.adapters.smtpd_context import Surroundings, client_address
+from postroad.adapters.smtpd_registry import Registry
 from postroad.adapters.smtpd_stream import BadLine, SessionOver, SmtpStream
 from postroad.config.model import Listener
 from postroad.mail.esmtp import MailArguments
@@ -32,6 +33,11 @@ from postroad.mail.reply import Reply
 
 GROUP_LONGEST: Final = 100
 """Replies written together, at most."""
+SHED_SECONDS: Final = 1.0
+"""How long a client that has to make room may take to read why."""
+# How long a client that did not end the session itself is listened to, so that it can read why we did.
+_PATIENCE: Final = {"quit": 0.0, "lost": 0.0, "shed": SHED_SECONDS, "closed": 1.0}
+_USUAL_PATIENCE: Final = 2.0
 
 _COMMAND: Final = 512
 _LINE_LIMITS: Final = {
@@ -72,8 +78,11 @@ class Session(SmtpStream):
         listener: Listener,
         surroundings: Surroundings,
         registry: Registry,
+        scarce: Callable[[], None] = lambda: None,
     ) -> None:
+        """`scarce` is told when its connection got one of the last descriptors."""
         super().__init__(loop, surroundings.hostname)
+        self._scarce = scarce
         self._listener = listener
         self._world = surroundings
         self._config = surroundings.submission
@@ -89,7 +98,13 @@ class Session(SmtpStream):
         self._errors = 0
         self._idle_commands = 0
         self._accepted = 0
+        self._transactions = 0
         self._admitted = False
+        # Of a client that is turned away and told why.
+        self._refusal: Reply | None = None
+        self._farewell = False
+        # What ends it before it is a session: it has sent no PROXY header or made no handshake yet.
+        self.outside: Callable[[], object] | None = None
         self._busy = False
         self._leaving = False
         self._finished = False
@@ -112,23 +127,57 @@ class Session(SmtpStream):
             self._refused("connect", refusal)
         return refusal
 
+    @property
+    def stranger(self) -> bool:
+        return self._login is None and not self._transactions
+
+    @property
+    def busy(self) -> bool:
+        return self._busy
+
+    def refuse(self, refusal: Reply) -> None:
+        """Say this and close, once there is a connection; the caller had a `Registry.farewell` for it."""
+        self._refusal, self._farewell = refusal, True
+
     def tell_refused(self, address: str, port: int, refusal: Reply) -> None:
         """The event of a client that was turned away before the session could admit it."""
         self._address, self._port = address, port
         self._refused("connect", refusal)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not self._admitted:
+        self.outside = None
+        refusal = self._refusal
+        if refusal is None and not self._admitted:
             refusal = self.admit(*client_address(transport.get_extra_info("peername")))
-            if refusal is not None:
-                self._turn_away(transport, refusal)
-                return
-        super().connection_made(transport)
+            if transport.get_extra_info("socket").fileno() >= self._registry.last_descriptor:
+                self._scarce()
+            self._farewell = refusal is not None and self._registry.farewell()
+        if refusal is not None:
+            self._turn_away(transport, refusal)
+        else:
+            super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         if self._finished:
             self._registry.gone(self)
+        self.farewell_over()
+
+    def farewell_over(self) -> None:
+        """Harmless when repeated."""
+        if self._farewell:
+            self._farewell = False
+            self._registry.farewells -= 1
+
+    def shed(self) -> None:
+        """Make room for others, soon."""
+        if self.outside is not None:
+            self.outside()
+            return
+        self.interrupt(SessionOver("shed", replies.SHED))
+        self._cut_off_later(SHED_SECONDS)
+        if self._shaking:
+            self._cut_off()
 
     def leave(self) -> None:
         self._leaving = True
@@ -144,7 +193,7 @@ class Session(SmtpStream):
         asyncio.StreamReaderProtocol.connection_made(self, transport)
         self.transport = transport
         self.say(refusal)
-        self.close()
+        self.close(SHED_SECONDS if self._farewell else 0.0)
 
     async def _handle_client(self) -> None:
         how = "error"
@@ -165,7 +214,7 @@ class Session(SmtpStream):
         finally:
             self._finished = True
             self._abandon()
-            self.close()
+            self.close(_PATIENCE.get(how, _USUAL_PATIENCE))
             self._world.events.emit(SessionEnded(self._peer(), how, self._accepted))
             if self.transport is None:
                 self._registry.gone(self)

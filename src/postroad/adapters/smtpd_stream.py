@@ -36,6 +36,8 @@ JUNK_LONGEST: Final = 128 * 1024
 HANDSHAKE_SECONDS: Final = 30.0
 LINGER_SECONDS: Final = 5.0
 """How long a closed connection may take to fetch our last words."""
+IGNORED_LONGEST: Final = 16 * 1024 * 1024
+"""Octets that are still taken off a connection, and thrown away, for the client to read why it ends."""
 
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 
@@ -130,6 +132,8 @@ class SmtpStream(SMTP):
         self._dropped = 0
         self._torn = False
         self._listening = False
+        self._shaking = False
+        self._ignored = -1
         self._unsent: list[bytes] = []
         self._linger: asyncio.TimerHandle | None = None
 
@@ -274,6 +278,7 @@ class SmtpStream(SMTP):
         """The server's side of a handshake; SessionOver where it fails. Nothing may be read before it."""
         self.deadline.clear()
         assert self.transport is not None
+        self._shaking = True
         try:
             upgraded = await self.loop.start_tls(
                 cast(asyncio.Transport, self.transport),
@@ -285,6 +290,8 @@ class SmtpStream(SMTP):
             )
         except OSError:
             upgraded = None
+        finally:
+            self._shaking = False
         if upgraded is None:
             # The upgrade took the connection away; nobody will tell us of its end.
             self.connection_lost(None)
@@ -299,8 +306,12 @@ class SmtpStream(SMTP):
         """Whether the client sent more than was read so far."""
         return self._position < len(self._pending) or len(self._inbox) > 0
 
-    def close(self) -> None:
-        """Say what is left to say, then close; a client that does not fetch it is cut off."""
+    def close(self, patience: float = 0.0) -> None:
+        """Say what is left to say, then close; a client that does not fetch it is cut off.
+
+        With `patience`, seconds, what a client without TLS still sends is taken and thrown away until it
+        closes: closed with something unread, its connection would be reset, and our last words lost.
+        """
         self.deadline.close()
         transport = self.transport
         if transport is None:
@@ -309,20 +320,30 @@ class SmtpStream(SMTP):
             with suppress(OSError):
                 cast(asyncio.WriteTransport, transport).write(b"".join(self._unsent))
         self._unsent.clear()
-        transport.close()
-        self._cut_off_later()
+        if patience and self.tls is None and self._inbox.open and not transport.is_closing():
+            with suppress(OSError):
+                cast(asyncio.WriteTransport, transport).write_eof()
+            self._ignored = 0
+            self._inbox.clear()
+        else:
+            transport.close()
+        self._cut_off_later(patience or LINGER_SECONDS)
 
     def eof_received(self) -> bool | None:
         # aiosmtpd would cancel the session; see the top. A plain connection stays
         # half open, so that what was received still gets its answer; TLS cannot.
         self._inbox.end()
-        return self.tls is None
+        return self.tls is None and self._ignored < 0
 
     def data_received(self, data: bytes) -> None:
         if self._listening and self._inbox.awaited:
             self._hear(data)
-        else:
+        elif self._ignored < 0:
             self._inbox.feed(data)
+        else:
+            self._ignored += len(data)
+            if self._ignored > IGNORED_LONGEST:
+                self._cut_off()
 
     def _hear(self, chunk: bytes) -> None:
         """What comes while the session waits for nothing else: to be read, or done at once (`Session`)."""
@@ -347,9 +368,16 @@ class SmtpStream(SMTP):
         # A client that does not read holds us in flush(), where no reading ends.
         self._cut_off_later()
 
-    def _cut_off_later(self) -> None:
-        if self._linger is None and self.transport is not None:
-            self._linger = self.loop.call_later(LINGER_SECONDS, self._cut_off)
+    def _cut_off_later(self, seconds: float | None = None) -> None:
+        """After `seconds`, or sooner where that was said before."""
+        if self.transport is None:
+            return
+        at = self.loop.time() + (LINGER_SECONDS if seconds is None else seconds)
+        if self._linger is not None:
+            if self._linger.when() <= at:
+                return
+            self._linger.cancel()
+        self._linger = self.loop.call_at(at, self._cut_off)
 
     def _cut_off(self) -> None:
         self._linger = None

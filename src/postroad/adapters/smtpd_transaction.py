@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
-from postroad.adapters.smtpd_context import Registry, Surroundings
+from postroad.adapters.smtpd_context import Surroundings
 from postroad.adapters.smtpd_receive import FarTooLarge, Reception
+from postroad.adapters.smtpd_registry import Registry
 from postroad.adapters.smtpd_session import Work
 from postroad.adapters.smtpd_stream import SessionOver
 from postroad.adapters.smtpd_xclient import RelayedSession
@@ -35,15 +37,15 @@ class SubmissionSession(RelayedSession):
         listener: Listener,
         surroundings: Surroundings,
         registry: Registry,
+        scarce: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(loop, listener, surroundings, registry)
+        super().__init__(loop, listener, surroundings, registry, scarce)
         self._mail_refused = False
         self._most_recipients = self._config.max_recipients
         self._recipients: list[EnvelopeRecipient] = []
         self._asked = 0
         self._reception: Reception | None = None
         self._began = 0.0
-        self._transactions = 0
 
     def smtp_MAIL(self, argument: str) -> None:
         if not self._helo:
@@ -239,7 +241,7 @@ class SubmissionSession(RelayedSession):
         self.say(reply)
 
     def _stage(self) -> BodyFile:
-        return self._world.spool.stage(self._world.new_id(self._world.clock.now()))
+        return self._registry.body(self._world.spool.stage(self._world.new_id(self._world.clock.now())))
 
     def _reset(self) -> None:
         super()._reset()

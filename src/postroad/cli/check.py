@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
+from postroad.adapters.system_descriptors import highest_limit
 from postroad.cli.text import count, say
 from postroad.config import ConfigError, load
+from postroad.config.advice import advice
 from postroad.config.alias_files import read as read_aliases
 
 
@@ -21,6 +23,8 @@ def run(path: str, *, quiet: bool = False) -> int:
         print(problem, file=sys.stderr)
     if aliases.errors:
         return os.EX_CONFIG
+    for piece in advice(config, highest_limit()):
+        print(f"{path}: {piece}", file=sys.stderr)
     if quiet:
         return os.EX_OK
     listeners = ", ".join(str(listener) for listener in config.listeners) or "none: local programs only"

@@ -223,6 +223,7 @@ def _submission(private: Reader) -> Readers:
         "bare_newlines": choice("canonicalise", "refuse"),
         "max_connections": _COUNT,
         "max_connections_per_address": _COUNT,
+        "shed_after": duration,
         "max_errors": _COUNT,
         "max_auth_failures": _COUNT,
         "idle_timeout": duration,

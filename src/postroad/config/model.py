@@ -80,6 +80,7 @@ class SubmissionConfig:
     bare_newlines: str = "canonicalise"
     max_connections: int = 1000
     max_connections_per_address: int = 100
+    shed_after: float = 2.0
     max_errors: int = 20
     max_auth_failures: int = 3
     idle_timeout: float = 300.0

@@ -91,6 +91,38 @@ class OpenRelay:
 
 
 @dataclass(frozen=True, slots=True)
+class Descriptors:
+    """How many descriptors the process has and needs, and how many clients the doors hold with them."""
+
+    limit: int
+    needed: int
+    clients: int
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorsScarce:
+    """Hardly a descriptor is left of `limit` (0: not known): the doors wait before the next client."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class DoorsFull:
+    """As many clients as `limit` allows; `silent` of them neither logged in nor began a message.
+
+    Since the last such event `shed` silent ones were sent away for others, and `refused` were turned
+    away. `holders`: the addresses with the most connections, each with their number.
+    """
+
+    connections: int
+    limit: int
+    silent: int
+    shed: int
+    refused: int
+    holders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A submission, recipient or login was refused; `reply` is what the client was told."""
 
@@ -171,7 +203,7 @@ class LoggedIn:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
-    """A client left, or we closed; `how` is quit, lost, timeout, limit, error or closed."""
+    """A client left, or we closed; `how` is quit, lost, timeout, limit, shed, error or closed."""
 
     peer: Peer
     how: str
@@ -303,6 +335,9 @@ Event = (
     | AliasTrouble
     | Replayed
     | OpenRelay
+    | Descriptors
+    | DescriptorsScarce
+    | DoorsFull
     | Refused
     | Linted
     | Held
