@@ -74,6 +74,7 @@ FAMILIES = {
     "oauth": "oauth",
     "rspamd": "rspamd",
     "hooks": "hooks",
+    "privileges": "privileges",
     "systemd": "systemd",
     "system": "system",
 }

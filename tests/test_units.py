@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from postroad.config import load
+from postroad.config.model import STATE_DIRECTORY
+from postroad.demo.house import self_signed
+
 SYSTEMD = Path(__file__).parent.parent / "systemd"
 UNIT = SYSTEMD / "postroad.service"
+TEMPLATE = SYSTEMD / "postroad@.service"
+SOCKETS = sorted(SYSTEMD.glob("*.socket"))
 
 
 def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -19,20 +25,60 @@ def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """The unit as where the program is installed: `verify` wants an executable behind ExecStart."""
-    unit = tmp_path / "postroad.service"
-    unit.write_text(UNIT.read_text().replace("/usr/bin/postroad", sys.executable))
-    return unit
+    """The units as where the program is installed: `verify` wants an executable behind ExecStart."""
+    for unit in (UNIT, TEMPLATE, *SOCKETS):
+        text = unit.read_text().replace("/usr/bin/postroad", sys.executable)
+        (tmp_path / unit.name).write_text(text)
+    return tmp_path
 
 
-def test_the_unit_is_one_the_service_manager_has_nothing_to_say_about(installed: Path) -> None:
-    verdict = _run("systemd-analyze", "verify", installed)
+@pytest.mark.parametrize("name", ["postroad.service", "postroad@one.service", *(s.name for s in SOCKETS)])
+def test_the_service_manager_has_nothing_to_say_about_a_unit(installed: Path, name: str) -> None:
+    verdict = _run("systemd-analyze", "verify", "--man=no", installed / name)
     assert (verdict.returncode, verdict.stdout, verdict.stderr) == (0, "", "")
 
 
-def test_the_unit_is_exposed_to_at_most_two_of_ten(installed: Path) -> None:
-    verdict = _run("systemd-analyze", "security", "--offline=true", "--threshold=20", installed)
+@pytest.mark.parametrize("name", ["postroad.service", "postroad@.service"])
+def test_a_service_is_exposed_to_at_most_two_of_ten(installed: Path, name: str) -> None:
+    verdict = _run("systemd-analyze", "security", "--offline=true", "--threshold=20", installed / name)
     assert verdict.returncode == 0, verdict.stdout
+
+
+def test_an_instance_is_the_service_with_a_name() -> None:
+    named = UNIT.read_text()
+    for one, other in (
+        ("transfer agent", "transfer agent (%i)"),
+        ("/usr/bin/postroad ", "/usr/bin/postroad --config /etc/postroad/%i/postroad.toml "),
+        ("Directory=postroad\n", "Directory=postroad-%i\n"),
+        ("ConfigurationDirectory=postroad-%i", "ConfigurationDirectory=postroad/%i"),
+        ("SyslogIdentifier=postroad", "SyslogIdentifier=postroad-%i"),
+    ):
+        named = named.replace(one, other)
+    assert _settings(TEMPLATE.read_text()) == _settings(named)
+
+
+def _settings(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("unit", SOCKETS, ids=lambda path: path.stem)
+def test_a_socket_names_itself_as_the_configuration_beside_it_says(unit: Path, tmp_path: Path) -> None:
+    text = unit.read_text()
+    name = unit.stem.removeprefix("postroad-")
+    assert f"FileDescriptorName={name}" in text.splitlines()
+    assert "Service=postroad.service" in text.splitlines()
+    listener = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#   ")]
+    if not listener:
+        assert f"ListenStream={STATE_DIRECTORY}/postroad.sock" in text.splitlines()
+        return
+    self_signed(tmp_path)
+    (tmp_path / "accounts").touch()
+    config = tmp_path / "postroad.toml"
+    config.write_text(
+        'hostname = "mail.example.com"\n[submission]\naccounts = "accounts"\n'
+        '[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\n' + "\n".join(listener) + "\n"
+    )
+    assert [each.passed for each in load(config).listeners] == [name]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +86,9 @@ def test_the_unit_is_exposed_to_at_most_two_of_ten(installed: Path) -> None:
     [
         "Type=notify",
         "ExecStart=/usr/bin/postroad serve",
-        "ExecStartPre=/usr/bin/postroad config check",
+        "ExecStartPre=/usr/bin/postroad config check --quiet",
+        "ExecReload=/usr/bin/postroad reload",
+        "WatchdogSec=30s",
         "RestartPreventExitStatus=78 64",
         "StateDirectoryMode=0711",
     ],

@@ -9,11 +9,14 @@ code that says so; the next start recovers.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
+import socket
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvloop
@@ -25,8 +28,9 @@ from postroad.adapters.hooks import HookError
 from postroad.adapters.hub import EventHub
 from postroad.adapters.journal import Journal
 from postroad.adapters.oauth_keys import TokenKeyError
+from postroad.adapters.privileges import PrivilegeError, check_state, drop, identity, keep, own_state
 from postroad.adapters.segments import SpoolInUse
-from postroad.adapters.smtpd_listen import BindError
+from postroad.adapters.smtpd_listen import BindError, bind_early, bound_address
 from postroad.adapters.smtpd_tls import TlsError
 from postroad.adapters.system_descriptors import raise_limit
 from postroad.adapters.systemd import Notifier, passed_sockets, watchdog_interval
@@ -35,19 +39,32 @@ from postroad.config.advice import descriptors
 from postroad.config.alias_files import AliasFile
 from postroad.config.alias_files import read as read_aliases
 from postroad.config.consistency import TRUSTS_EVERYONE, open_relays
-from postroad.config.model import Config
+from postroad.config.exposure import exposed
+from postroad.config.model import Config, Listener
 from postroad.config.reloading import kept, needs_restart
 from postroad.engine.recovery import recover
-from postroad.mail.events import AliasTrouble, Descriptors, OpenRelay, Reloaded, Started, Stopped, Stopping
+from postroad.mail.events import (
+    AliasTrouble,
+    Descriptors,
+    Exposed,
+    OpenRelay,
+    Reloaded,
+    Started,
+    Stopped,
+    Stopping,
+    Stuck,
+)
 from postroad.parts import Material, Parts, build, material, short_names
 from postroad.ports import StorageBroken
 
 # What a key, a certificate, a hook or an accounts file can have wrong that the check did not see.
 BAD_MATERIAL = (AccountsError, DkimKeyError, HookError, TlsError, TokenKeyError)
+REFUSED = (*BAD_MATERIAL, PrivilegeError)
 # Seconds the service manager is asked to grant: a large index is read at start, and at
 # the end both submitters and deliveries in mid-message have some seconds each.
 RECOVERY = 300.0
 DRAIN = 45.0
+EXTENSION = 5.0
 
 
 def main(config: Config) -> int:
@@ -55,11 +72,12 @@ def main(config: Config) -> int:
     journal = Journal(config.log.format, config.log.level, hostname=config.hostname)
     journal.adopt_logging()
     try:
+        start = prepare(config)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(config, journal))
+            return runner.run(_serve(start, journal))
     except BaseExceptionGroup as group:
         return _explain(_first(group))
-    except (StorageBroken, SpoolInUse, BindError, OSError, *BAD_MATERIAL) as error:
+    except (StorageBroken, SpoolInUse, BindError, OSError, *REFUSED) as error:
         return _explain(error)
     finally:
         journal.close()
@@ -72,7 +90,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _explain(error: BaseException) -> int:
     """One line for the person who looks, and a code for who restarts us."""
-    if isinstance(error, BAD_MATERIAL):
+    if isinstance(error, REFUSED):
         code = os.EX_CONFIG
     elif isinstance(error, StorageBroken):
         code = os.EX_IOERR
@@ -86,12 +104,45 @@ def _explain(error: BaseException) -> int:
     return code
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a daemon begins with: sockets that were bound before it, and files that it may not read again."""
+
+    config: Config
+    sockets: Sequence[tuple[str, socket.socket]]
+    kept: Mapping[Path, Path]
+
+
+def prepare(config: Config) -> Start:
+    """Do what only root may, then be the `user` of the configuration. Raises PrivilegeError, ConfigError."""
+    start = Start(config, passed_sockets(), {})
+    user = identity(config.user) if config.user is not None else None
+    if user is not None and user.uid != os.geteuid():
+        if os.geteuid() != 0:
+            raise PrivilegeError(f'user = "{user.name}" takes root, or that user, to start')
+        own_state(config.state_directory, user)
+        kept = keep(named.path for named in config.files)
+        early = bind_early([listener for listener in config.listeners if not _is_passed(listener, start)])
+        drop(user)
+        assert config.path is not None, "serve reads a file"
+        start = Start(load(config.path, kept), (*start.sockets, *early), kept)
+    check_state(config.state_directory, os.geteuid())
+    return start
+
+
+def _is_passed(listener: Listener, start: Start) -> bool:
+    return any(bound_address(sock) == str(listener) for _, sock in start.sockets)
+
+
 class Daemon:
-    def __init__(self, config: Config, journal: Journal, notifier: Notifier) -> None:
+    def __init__(self, start: Start, journal: Journal, notifier: Notifier) -> None:
+        config = start.config
         self._config = config
+        self._start = start
         self._notifier = notifier
         self._stop = asyncio.Event()
         self._why = ""
+        self._serving = False
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._events = EventHub(journal)
         self._descriptors = descriptors(config, raise_limit())
@@ -115,7 +166,7 @@ class Daemon:
             ground.create_task(base.spool.run())
             ground.create_task(base.queue.run())
             ground.create_task(engine.ledger.run())
-            watch = ground.create_task(self._watch())
+            watch = [ground.create_task(self._watch()), ground.create_task(self._ask_for_time())]
             base.spool.adopt(await base.queue.live())
             rights = self._parts.entrances.rights
             rights.load(await base.queue.charges(rights.since()))
@@ -139,41 +190,67 @@ class Daemon:
                 engine.compaction.close()
             await engine.ledger.close()
             self._events.emit(Stopped((await base.queue.counts())["messages"]))
-            watch.cancel()
+            for task in watch:
+                task.cancel()
             base.queue.close()
             base.spool.close()
 
     async def _serve_doors(self, queued: int) -> None:
         entrances = self._parts.entrances
-        entrances.local.bind()
+        here = f"unix:{self._config.socket_path}"
+        mine = [sock for _, sock in self._start.sockets if bound_address(sock) == here]
+        entrances.local.bind(mine[0] if mine else None)
         entrances.maildrop.prepare()
-        await entrances.smtp.start(passed_sockets())
+        await entrances.smtp.start([each for each in self._start.sockets if each[1] not in mine])
         async with asyncio.TaskGroup() as doors:
             doors.create_task(entrances.local.run())
             doors.create_task(entrances.maildrop.run())
             self._events.emit(Started(__version__, entrances.smtp.addresses, queued))
             had = self._descriptors
             self._events.emit(Descriptors(had.limit, had.needed, had.sessions))
+            if problems := exposed(self._config):
+                self._events.emit(Exposed(problems))
             for listener in open_relays(self._config):
                 self._events.emit(OpenRelay(str(listener), TRUSTS_EVERYONE))
             self._notifier.ready(f"{queued} messages queued")
+            self._serving = True
             await self._stop.wait()
             self._events.emit(Stopping(self._why))
             self._notifier.stopping(self._why)
-            self._notifier.extend_timeout(DRAIN)
             entrances.smtp.close()
             entrances.local.close()
             entrances.maildrop.close()
             await entrances.smtp.wait_closed()
 
     async def _watch(self) -> None:
-        """Feeds the service manager's watchdog; ends the daemon when a part could not go on."""
+        """Feeds the service manager's watchdog while all moves; ends the daemon when a part failed."""
         interval = watchdog_interval()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(interval):
                     await asyncio.shield(self._failure)
-            self._notifier.watchdog()
+            stuck = self._stuck(interval or math.inf)
+            if stuck:
+                self._events.emit(Stuck(stuck))
+            else:
+                self._notifier.watchdog()
+
+    def _stuck(self, interval: float) -> str:
+        """The part that has done nothing for an interval though it should have; "" where all move."""
+        base, engine = self._parts.base, self._parts.engine
+        if base.queue.busy_for() > interval:
+            return "index"
+        if base.spool.busy_for() > interval:
+            return "spool"
+        moved = engine.scheduler.nudge()
+        return "scheduler" if self._serving and not self._stop.is_set() and not moved else ""
+
+    async def _ask_for_time(self) -> None:
+        """While it drains, have the service manager wait; not for ever."""
+        await self._stop.wait()
+        for _ in range(int(DRAIN / EXTENSION)):
+            self._notifier.extend_timeout(2 * EXTENSION)
+            await asyncio.sleep(EXTENSION)
 
     async def reload(self) -> Reloaded:
         """Take a new configuration whole, or nothing of it and say why. Sessions and deliveries go on."""
@@ -207,7 +284,7 @@ class Daemon:
 
     def _load(self, path: Path) -> tuple[Config, Material]:
         """In a thread: reading keys and importing hooks takes time."""
-        config = load(path)
+        config = load(path, self._start.kept)
         loaded = material(kept(self._config, config))
         try:
             if self._parts.entrances.accounts is not None:
@@ -260,9 +337,9 @@ class Daemon:
         self._config = config
 
 
-async def _serve(config: Config, journal: Journal) -> int:
+async def _serve(start: Start, journal: Journal) -> int:
     notifier = Notifier()
-    daemon = Daemon(config, journal, notifier)
+    daemon = Daemon(start, journal, notifier)
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[Reloaded]] = set()
 

@@ -84,7 +84,7 @@ def test_the_file_is_the_one_named_then_the_environments_then_the_systems(
 
 
 def test_a_good_configuration_is_called_good(config: Path, capsys: Captured) -> None:
-    (config.parent / "accounts").touch()
+    (config.parent / "accounts").touch(mode=0o600)
     assert run("config", "check", str(config)) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"{config}: good\n")

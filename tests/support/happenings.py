@@ -14,6 +14,7 @@ from postroad.mail.events import (
     DoubleBounce,
     Event,
     Expanded,
+    Exposed,
     Held,
     HopDeferred,
     HopFailed,
@@ -38,6 +39,7 @@ from postroad.mail.events import (
     Stopped,
     Stopping,
     StorageTrouble,
+    Stuck,
     Tried,
 )
 from postroad.mail.message import Attempt, Instant, Peer, TlsFacts
@@ -91,6 +93,8 @@ EVERY: tuple[Event, ...] = (
     accepted(),
     Expanded("0F3K8M2Q4W1Z", "root@localhost", ("anna@example.com",), "0F3K8M2Q4W1Z"),
     AliasTrouble(("/etc/aliases:3: root: no address",)),
+    Exposed(("/etc/postroad/key.pem: everybody may read it: chmod o= /etc/postroad/key.pem",)),
+    Stuck("index"),
     Replayed(OTHER_ID, PEER, "app"),
     OpenRelay("0.0.0.0:25", "submission.trusted_networks has 0.0.0.0/0"),
     Descriptors(20_000, 2_576, 1_000),

@@ -12,6 +12,7 @@ Used by the spool and by the index, the two places where something becomes durab
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -55,6 +56,12 @@ class GroupCommit(Generic[Item, Result]):
         self._broken: StorageBroken | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
+        self._busy_since: float | None = None
+
+    def busy_for(self) -> float:
+        """Seconds that the thread has been at its present burst; 0 while it waits for one."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Hand over a change; it will be committed from here on, whoever is cancelled."""
@@ -107,7 +114,10 @@ class GroupCommit(Generic[Item, Result]):
         while not last:
             burst, last = self._take()
             if burst:
-                self._tell(self._answer, burst, self._attempt([item for item, _ in burst]))
+                self._busy_since = time.monotonic()
+                results = self._attempt([item for item, _ in burst])
+                self._busy_since = None
+                self._tell(self._answer, burst, results)
         self._guarded_finish()
         self._tell(self._end)
 

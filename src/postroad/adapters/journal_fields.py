@@ -21,6 +21,7 @@ from postroad.mail.events import (
     DoorsFull,
     DoubleBounce,
     Event,
+    Exposed,
     Held,
     HopDeferred,
     HopFailed,
@@ -36,6 +37,7 @@ from postroad.mail.events import (
     SessionEnded,
     SitePaused,
     StorageTrouble,
+    Stuck,
     Tried,
 )
 from postroad.mail.message import Attempt, Instant, Peer
@@ -118,6 +120,8 @@ _LEVELS: dict[type, int] = {
     LoginUnavailable: WARNING,
     HopDeferred: WARNING,
     AliasTrouble: WARNING,
+    Exposed: WARNING,
+    Stuck: ERROR,
     HopFailed: WARNING,
     SitePaused: WARNING,
     DoubleBounce: WARNING,

@@ -126,14 +126,23 @@ class LocalDoor:
         # Reads the whole configuration again.
         self.reload: Callable[[], Awaitable[Reloaded]] | None = None
         self._socket: socket.socket | None = None
+        self._passed = False
         self._closing = asyncio.Event()
         self._users: Counter[int] = Counter()
         # Connections that may be cut at any time: they wait to be asked, or follow.
         self._idle: set[asyncio.Task[None]] = set()
         self._large = asyncio.Semaphore(LARGE_AT_A_TIME)
 
-    def bind(self) -> None:
-        """Take the socket; OSError where that cannot be, also when another daemon answers there."""
+    def bind(self, passed: socket.socket | None = None) -> None:
+        """Take the socket; OSError where that cannot be, also when another daemon answers there.
+
+        One that systemd passed stays when the daemon ends: who connects then waits for the next.
+        """
+        self._passed = passed is not None
+        if passed is not None:
+            passed.setblocking(False)
+            self._socket = passed
+            return
         remove_stale(self._path)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -159,8 +168,9 @@ class LocalDoor:
                     task.cancel()
         finally:
             self._socket.close()
-            with contextlib.suppress(OSError):
-                self._path.unlink()
+            if not self._passed:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
 
     def close(self) -> None:
         self._closing.set()

@@ -104,6 +104,10 @@ class Segments:
             self._reader.close()
             let_go_of(self._lock, crashed=crashed)
 
+    def busy_for(self) -> float:
+        """Seconds that the present sync has taken so far."""
+        return self._commits.busy_for()
+
     def close(self) -> None:
         """Take no more; what waits is still made durable."""
         self._commits.close()

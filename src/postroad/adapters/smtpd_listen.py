@@ -64,6 +64,46 @@ def _check(listener: Listener, sock: socket.socket) -> None:
         raise BindError(f"{listener}: {why}")
 
 
+def bind_early(listeners: Sequence[Listener]) -> list[tuple[str, socket.socket]]:
+    """As root: all addresses that are known by now. Raises BindError, and nothing is bound then.
+
+    For `Passed`, which gives each to its listener.
+    """
+    bound: list[tuple[str, socket.socket]] = []
+    try:
+        for listener in listeners:
+            if listener.path is not None:
+                bound.append(("early", _bind_unix(listener)))
+            elif listener.host and listener.port:
+                bound += [("early", sock) for sock in _bind_host(listener, listeners)]
+    except BindError:
+        for _, sock in bound:
+            sock.close()
+        raise
+    return bound
+
+
+def _bind_host(listener: Listener, listeners: Sequence[Listener]) -> list[socket.socket]:
+    family = socket.AF_INET if _is_ipv4(listener.host) else socket.AF_INET6
+    try:
+        return [
+            socket.create_server(
+                (listener.host, listener.port),
+                family=family,
+                backlog=BACKLOG,
+                dualstack_ipv6=_both(listener, listeners),
+            )
+        ]
+    except OSError as error:
+        raise _failed(listener, error) from error
+
+
+def _both(listener: Listener, listeners: Sequence[Listener]) -> bool:
+    return listener.host == "::" and not any(
+        other.port == listener.port and _is_ipv4(other.host) for other in listeners
+    )
+
+
 async def bind(listener: Listener, listeners: Sequence[Listener]) -> list[socket.socket]:
     """Every address of the listener, listening; BindError and none otherwise.
 
@@ -72,9 +112,7 @@ async def bind(listener: Listener, listeners: Sequence[Listener]) -> list[socket
     if listener.path is not None:
         return [_bind_unix(listener)]
     loop = asyncio.get_running_loop()
-    both = listener.host == "::" and not any(
-        other.port == listener.port and _is_ipv4(other.host) for other in listeners
-    )
+    both = _both(listener, listeners)
     bound: list[socket.socket] = []
     try:
         infos = await loop.getaddrinfo(

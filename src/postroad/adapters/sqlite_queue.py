@@ -67,6 +67,10 @@ class SqliteQueue:
         connection.execute("COMMIT")
         return heard
 
+    def busy_for(self) -> float:
+        """Seconds that the present transaction has taken so far."""
+        return self._writer.busy_for()
+
     def close(self) -> None:
         """Take no more changes; those that wait are still committed."""
         self._writer.close()

@@ -54,6 +54,9 @@ class SqliteWriter:
         """Serve until `close`; raises StorageBroken when the index failed."""
         await self._commits.run()
 
+    def busy_for(self) -> float:
+        return self._commits.busy_for()
+
     def close(self) -> None:
         """Take no more; what waits is still committed."""
         self._commits.close()

@@ -10,6 +10,8 @@ from postroad.cli.text import count, say
 from postroad.config import ConfigError, load
 from postroad.config.advice import advice
 from postroad.config.alias_files import read as read_aliases
+from postroad.config.exposure import exposed
+from postroad.mail.printable import printable
 
 
 def run(path: str, *, quiet: bool = False) -> int:
@@ -21,6 +23,8 @@ def run(path: str, *, quiet: bool = False) -> int:
     aliases = read_aliases(config)
     for problem in (*aliases.errors, *aliases.warnings):
         print(problem, file=sys.stderr)
+    for warning in exposed(config):
+        print(printable(warning), file=sys.stderr)
     if aliases.errors:
         return os.EX_CONFIG
     for piece in advice(config, highest_limit()):

@@ -64,6 +64,15 @@ def mode(value: object) -> int:
 
 
 @spelled(TEXT)
+def user(value: object) -> str:
+    name = text(value)
+    try:
+        return pwd.getpwnam(name).pw_name
+    except KeyError:
+        raise BadValue(f"{shown(value)}: no such user on this machine") from None
+
+
+@spelled(TEXT)
 def owner(value: object) -> tuple[int, int]:
     """ "user", "user:group" or ":group" as uid and gid; -1 for what is not named."""
     user, _, group = text(value).partition(":")

@@ -11,19 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from postroad.config.model import NamedFile
 from postroad.config.problems import BadValue
 from postroad.config.spelling import TEXT, spelled
 from postroad.config.values import Reader, text
 
 MAX_SECRET = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class NamedFile:
-    """A file that a configuration names; `private`: others than its user should not be able to read it."""
-
-    path: Path
-    private: bool
 
 
 @dataclass(slots=True)

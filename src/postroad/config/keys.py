@@ -131,6 +131,7 @@ def keys(base: Path, folder: files.Folder | None = None) -> Keys:
             "hostname": values.qualified,
             "origin": values.domain,
             "state_directory": files.path_in(base),
+            "user": doors.user,
         },
         tables={
             "submission": _submission(private),

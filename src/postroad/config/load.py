@@ -10,7 +10,7 @@ from typing import Any
 
 from postroad.config import model, values
 from postroad.config.consistency import check
-from postroad.config.files import path_in
+from postroad.config.files import Folder, path_in
 from postroad.config.keys import LIMIT_FIELDS, OPEN_RELAY_KEY, Keys, Readers, keys
 from postroad.config.problems import BadValue, ConfigError, KeyPath, Report, shown
 from postroad.config.sources import read_all
@@ -31,13 +31,13 @@ class Tables:
     named: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
 
-def load(path: Path | str) -> model.Config:
+def load(path: Path | str, kept: Mapping[Path, Path] | None = None) -> model.Config:
     """The configuration in a file and in conf.d/*.toml beside it; paths are relative to its folder.
 
-    Reads the files it names (secrets, certificate, keys). Raises ConfigError with
-    all problems at once.
+    Reads the files it names (secrets, certificate, keys), or where one cannot be read what
+    was `kept` of it. Raises ConfigError with all problems at once.
     """
-    config, tables, report = _parsed(Path(path))
+    config, tables, report = _parsed(Path(path), kept or {})
     check(config, report, open_relay_wanted=tables.single["submission"].get(OPEN_RELAY_KEY, False))
     if report.problems:
         raise ConfigError(report.problems)
@@ -51,7 +51,7 @@ def load_sound(path: Path | str) -> model.Config:
     stopped by them. Raises ConfigError where the file is no TOML or the state
     directory is wrong.
     """
-    config, _, report = _parsed(Path(path))
+    config, _, report = _parsed(Path(path), {})
     if not report.sound(("state_directory",)):
         raise ConfigError(report.problems)
     return config
@@ -72,12 +72,14 @@ def accounts_file(path: Path | str) -> Path:
         raise ConfigError(report.problems) from None
 
 
-def _parsed(path: Path) -> tuple[model.Config, Tables, Report]:
-    known = keys(path.absolute().parent)
+def _parsed(path: Path, kept: Mapping[Path, Path]) -> tuple[model.Config, Tables, Report]:
+    folder = Folder(path.absolute().parent, kept)
+    known = keys(folder.base, folder)
     merged = read_all(path, known)
     report = Report(str(path), merged.known, merged.clashes)
     tables = _read(merged.document, known, report)
-    return replace(_config(path, tables, report), places=merged.places), tables, report
+    config = _config(path, tables, report)
+    return replace(config, places=merged.places, files=tuple(folder.named)), tables, report
 
 
 def _read(document: Mapping[str, Any], known: Keys, report: Report) -> Tables:
@@ -174,6 +176,7 @@ def _config(path: Path, tables: Tables, report: Report) -> model.Config:
         hostname=hostname,
         state_directory=tables.top.get("state_directory", model.STATE_DIRECTORY),
         origin=tables.top.get("origin", hostname),
+        user=tables.top.get("user"),
         listeners=tuple(_listener(entry, n, report) for n, entry in enumerate(tables.repeated["listener"])),
         submission=model.SubmissionConfig(**submission),
         content=model.ContentConfig(**single["content"]),

@@ -220,8 +220,19 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file that a configuration names; `private`: others than its user should not be able to read it."""
+
+    path: Path
+    private: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration. `origin` completes addresses; `places`: where a key is set."""
+    """The whole configuration. `origin` completes addresses; `places`: where a key is set.
+
+    `user`: who to be when started as root; None: who started it. `files`: all that it names.
+    """
 
     path: Path | None
     hostname: str
@@ -243,7 +254,9 @@ class Config:
     policies: tuple[PolicyConfig, ...] = ()
     local: LocalConfig = field(default_factory=LocalConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    user: str | None = None
     places: Places = field(default_factory=Places, compare=False, repr=False)
+    files: tuple[NamedFile, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def socket_path(self) -> Path:

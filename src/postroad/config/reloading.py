@@ -11,6 +11,7 @@ from postroad.config.model import Config
 WHOLE = {
     "hostname": "hostname",
     "state_directory": "state_directory",
+    "user": "user",
     "listeners": "listener",
 }
 # By table those of its keys; none named: all.

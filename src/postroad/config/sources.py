@@ -175,6 +175,8 @@ def _text(path: Path, *, main: bool) -> str:
     except OSError as error:
         missing = main and isinstance(error, FileNotFoundError)
         cure = "; --config or $POSTROAD_CONFIG names another" if missing else ""
+        if isinstance(error, PermissionError):
+            cure = "; let the user of the daemon read it: chgrp, chmod 640"
         raise cannot(f"cannot be read: {error.strerror}{cure}") from None
     if len(raw) > MAX_FILE:
         raise cannot("is larger than 4 MiB: not a configuration")

@@ -72,6 +72,8 @@ class Scheduler:
         self._unresolved: dict[Hop, Unresolved] = {}
         self._woken = asyncio.Event()
         self._closing = False
+        self._turns = 0
+        self._turns_seen = -1
 
     def connect(self, sites: Sites, ledger: Ledger, forwarding: Forwarding) -> None:
         """These tell the scheduler what is due, and it needs them: the second half of building."""
@@ -125,8 +127,15 @@ class Scheduler:
             self.due(entry.hop, entry.due)
         async with asyncio.TaskGroup() as group:
             while not self._closing:
+                self._turns += 1
                 self._serve_due(group)
                 await self._sleep()
+
+    def nudge(self) -> bool:
+        """Have it look what is due; whether it has since the last nudge."""
+        seen, self._turns_seen = self._turns_seen, self._turns
+        self._woken.set()
+        return self._turns != seen
 
     def close(self) -> None:
         self._closing = True

@@ -74,6 +74,20 @@ class AliasTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposed:
+    """Files that others can read or write who should not."""
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A part makes no progress: the service manager's watchdog is not fed while that lasts."""
+
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
 class Replayed:
     """A submission was made again: answered as the first time, with the id of then, and not queued."""
 
@@ -333,6 +347,8 @@ Event = (
     | Accepted
     | Expanded
     | AliasTrouble
+    | Exposed
+    | Stuck
     | Replayed
     | OpenRelay
     | Descriptors
