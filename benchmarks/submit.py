@@ -59,7 +59,7 @@ class Nothing:
     async def append(self, record: Record) -> Location:
         raise NotImplementedError
 
-    async def read(self, location: Location) -> Stored:
+    async def read(self, location: Location, of: str | None = None) -> Stored:
         raise NotImplementedError
 
     def staged(self, body: StagedBody) -> AbstractContextManager[Octets]:

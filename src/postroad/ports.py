@@ -147,8 +147,12 @@ class Spool(Protocol):
         """A staged body that will not be appended is removed; harmless when repeated."""
         ...
 
-    async def read(self, location: Location) -> Stored:
-        """The content of a record; raises DamagedRecord where CRC or length disagree."""
+    async def read(self, location: Location, of: str | None = None) -> Stored:
+        """The content of a record; raises DamagedRecord where CRC or length disagree.
+
+        And where it is not the record of the message `of`: what an index says that is not
+        the spool's own, or is damaged, must not send one's mail to another.
+        """
         ...
 
     def release(self, message: Message) -> None:
@@ -174,8 +178,11 @@ class SparseSpool(Protocol):
         """The segment most worth emptying, of those not `tried`; None while little is wasted in all."""
         ...
 
-    async def copy(self, location: Location) -> Location:
-        """A second copy of a record, durable when it returns; raises as `Spool.append`, and DamagedRecord."""
+    async def copy(self, location: Location, of: str) -> Location:
+        """A second copy of a record of the message `of`, durable when it returns.
+
+        Raises as `Spool.append`, and DamagedRecord.
+        """
         ...
 
     def let_go(self, location: Location) -> None:

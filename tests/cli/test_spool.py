@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from postroad.adapters.segment_identity import keep_identity
 from postroad.adapters.segment_marks import encode_mark, write_marks
 from postroad.adapters.segments import Segments
+from postroad.adapters.sqlite_files import mark_identity
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.cli.main import main
 from postroad.mail.handling import scheduled
@@ -80,6 +82,11 @@ def place_of(directory: Path, number: int) -> tuple[int, int]:
     ).fetchone()
     connection.close()
     return found[0], found[1]
+
+
+def other_identity(directory: Path) -> None:
+    keep_identity(directory / "spool", 7)
+    mark_identity(directory / "queue.sqlite", 8)
 
 
 def flip(path: Path, offset: int) -> None:
@@ -153,8 +160,26 @@ PLANTED: list[tuple[Callable[[Path], object], list[tuple[str, int]]]] = [
     ),
     (
         lambda d: change_index(d, f"UPDATE message SET offset = 0 WHERE id = {ID[2]}"),
-        [("impossible-state", 2), ("missing-record", 2)],
+        [("impossible-state", 2), ("wrong-place", 2)],
     ),
+    # A record in the wrong segment, two that were taken for each other, another's place.
+    (
+        lambda d: (d / FIRST_SEGMENT).rename(d / "spool/00000003.seg"),
+        [("wrong-place", n) for n in (1, 2, 3, 4)],
+    ),
+    (
+        lambda d: change_index(
+            d,
+            f"UPDATE message SET offset = {place_of(d, 2)[0]} WHERE id = {ID[1]}",
+            f"UPDATE message SET offset = 0 WHERE id = {ID[2]}",
+        ),
+        [("wrong-place", 1), ("wrong-place", 2)],
+    ),
+    (
+        lambda d: change_index(d, f"UPDATE message SET segment = 2, offset = 7 WHERE id = {ID[1]}"),
+        [("wrong-place", 1)],
+    ),
+    (lambda d: other_identity(d), [("foreign-index", 0)]),
     (lambda d: (d / "queue.sqlite").unlink(), [("missing-index", 0)]),
     (lambda d: (d / "queue.sqlite").write_bytes(b"no index" * 999), [("damaged-index", 0)]),
 ]
@@ -194,6 +219,21 @@ async def test_the_check_changes_nothing(state: Path) -> None:
     await run(state, "check")
     left = {path: path.read_bytes() for path in before}
     assert left == before
+
+
+async def test_a_finding_says_whose_record_lies_there_and_where_the_right_one_is(
+    state: Path, capsys: Captured
+) -> None:
+    offset, _ = place_of(state, 3)
+    change_index(state, f"UPDATE message SET segment = 2, offset = 0 WHERE id = {ID[3]}")
+    assert await run(state, "check", "--json") == 65
+    (found,) = [
+        each for each in json.loads(capsys.readouterr().out)["findings"] if each["kind"] == "wrong-place"
+    ]
+    assert (found["id"], found["file"]) == (queue_id(3), "00000002.seg")
+    assert found["text"] == (
+        f"octet 0: there lies {queue_id(5)}; its record lies in 00000001.seg, octet {offset}"
+    )
 
 
 async def test_findings_name_the_file_the_kind_and_the_message(state: Path, capsys: Captured) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,19 @@ async def test_appends_at_once_each_get_their_own_place(spool: Spool) -> None:
     )
     assert len(set(locations)) == 100
     assert [(await spool.read(each)).body for each in locations] == bodies
+
+
+async def test_a_record_is_read_for_the_message_whose_it_is_and_for_no_other(tmp_path: Path) -> None:
+    for spool in (MemorySpool(), Segments(tmp_path / "spool", recent=0)):
+        async with AsyncExitStack() as stack:
+            if isinstance(spool, Segments):
+                await stack.enter_async_context(running(spool))
+            small = await spool.append(record(1, BODY))
+            large = await stage(spool, 2, LARGE)
+            for number, location in ((1, small), (2, large)):
+                await spool.read(location, queue_id(number))
+                with pytest.raises(DamagedRecord, match=queue_id(number)):
+                    await spool.read(location, queue_id(3 - number))
 
 
 async def test_a_staged_body_comes_back_in_chunks(spool: Spool) -> None:

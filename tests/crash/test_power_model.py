@@ -192,4 +192,5 @@ async def test_the_daemon_starts_on_what_a_cut_left() -> None:
     async with daemon:
         assert promised <= {line["id"] for line in await daemon.queue()}
         assert await daemon.process.stop() == 0
-        assert (await daemon.process.command("spool", "check"))[0] == 0
+        status, out, _ = await daemon.process.command("spool", "check")
+        assert status == 0, out

@@ -31,7 +31,7 @@ ARROWS = [
     ("half:pwrite", 3),  # S1, torn
     ("before:fdatasync", 1),  # S1
     ("after:fdatasync", 2),  # S2
-    ("before:fsync", 2),  # a new segment without a durable name
+    ("before:fsync", 3),  # a new segment without a durable name
     ("after:rename", 1),  # a large body in place, its record not written
     ("before:add", 3),  # S2
     ("after:add", 3),  # S2: rows written, not committed

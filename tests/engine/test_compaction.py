@@ -182,11 +182,11 @@ async def test_a_full_disk_stops_compaction_and_loses_nothing(
         copy = kept.spool.copy
         left = [7]
 
-        async def failing(location: object) -> object:
+        async def failing(location: object, of: str) -> object:
             left[0] -= 1
             if left[0] < 0:
                 raise StorageFull("no room")
-            return await copy(location)  # type: ignore[arg-type]
+            return await copy(location, of)  # type: ignore[arg-type]
 
         monkeypatch.setattr(kept.spool, "copy", failing)
         with pytest.raises(StorageFull):

@@ -6,7 +6,7 @@
  *   FAULTY_SLOW_SYNC=milliseconds    syncs take so much longer
  *   FAULTY_CLOCK=file                the wall clock is wrong by the seconds in the file, if there is one
  *
- * Calls: pwrite, fdatasync, fsync, rename, ftruncate, open, unlink.
+ * Calls: pread, pwrite, fdatasync, fsync, rename, ftruncate, open, unlink.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -76,6 +76,14 @@ ssize_t pwrite64(int fd, const void *from, size_t size, off64_t at) {
 
 ssize_t pwrite(int fd, const void *from, size_t size, off_t at) {
     return fails_at("pwrite", fd) ? -1 : REAL(pwrite)(fd, from, size, at);
+}
+
+ssize_t pread64(int fd, void *to, size_t size, off64_t at) {
+    return fails_at("pread", fd) ? -1 : REAL(pread64)(fd, to, size, at);
+}
+
+ssize_t pread(int fd, void *to, size_t size, off_t at) {
+    return fails_at("pread", fd) ? -1 : REAL(pread)(fd, to, size, at);
 }
 
 static void be_slow(void) {

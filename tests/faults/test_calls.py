@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.demo.process import DaemonProcess
+from postroad.demo.process import DaemonFailed, DaemonProcess
 from postroad.demo.world import Site, World
 from tests.support.daemon import Daemon
 from tests.support.disks import preloaded
@@ -191,6 +191,56 @@ async def test_a_body_that_cannot_be_received_is_refused_and_nothing_of_it_stays
         assert await ill.daemon.process.stop() == 0
         assert (await ill.daemon.process.command("spool", "check"))[0] == 0
         assert list((ill.daemon.directory / "state" / "spool" / "stage").iterdir()) == []
+
+
+async def test_an_index_that_cannot_be_read_ends_the_daemon_and_the_next_start_has_everything() -> None:
+    async with patient("pread", "queue.sqlite", errno.EIO, times=0, late=True) as ill:
+        assert (await ill.submit(1)).startswith("250")
+        await ill.daemon.event("site-paused")
+        ill.arm()
+        await ill.daemon.process.command("queue", "hold", "--all", "--yes")
+        assert await ill.daemon.process.wait() == EX_IOERR
+        # SQLite takes EIO for damage.
+        assert "the disk cannot read it" in "\n".join(ill.daemon.process.noise)
+        armed = preloaded(FAULTY=f"pread:queue.sqlite:{errno.EIO}:0", FAULTY_WHEN=str(ill.switch))
+        with pytest.raises(DaemonFailed, match=r"cannot read it|disk I/O error"):
+            await DaemonProcess(ill.daemon.config, armed).start()
+        ill.heal()
+        await ill.site.open()
+        await ill.daemon.restart()
+        await ill.until_arrived({1})
+        assert await ill.daemon.process.stop() == 0
+        assert (await ill.daemon.process.command("spool", "check"))[0] == 0
+
+
+async def test_files_that_cannot_be_removed_are_removed_by_a_later_start() -> None:
+    async with patient("unlink", "/spool/0", errno.EIO, times=0) as ill:
+        ill.arm()
+        for number, octets in ((1, LARGE), (2, SMALL)):
+            assert (await ill.submit(number, octets)).startswith("250")
+        await ill.until_arrived({1, 2})
+        assert await ill.daemon.process.stop() == 0
+        left = {path.name for path in (ill.daemon.directory / "state" / "spool").glob("0*")}
+        assert {"00000001.seg", "00000001.body"} <= left
+        status, out, _ = await ill.daemon.process.command("spool", "check")
+        assert status == 0, out
+        await ill.daemon.restart()
+        assert await ill.daemon.process.stop() == 0
+        assert list((ill.daemon.directory / "state" / "spool").glob("0*")) == []
+
+
+async def test_a_refused_body_that_cannot_be_removed_is_refused_all_the_same() -> None:
+    async with patient("unlink", "/stage/", errno.EIO, times=0) as ill:
+        ill.arm()
+        looped = b"Received: from x by y; Mon, 1 Jan 2024 00:00:00 +0000\r\n" * 150 + LARGE
+        assert (await ill.submit(1, looped)).startswith("554 5.4.6")
+        stage = ill.daemon.directory / "state" / "spool" / "stage"
+        assert len(list(stage.iterdir())) == 1
+        assert (await ill.submit(2)).startswith("250")
+        await ill.until_arrived({2})
+        assert await ill.daemon.process.stop() == 0
+        await ill.daemon.restart()
+        assert list(stage.iterdir()) == []
 
 
 async def test_marks_that_cannot_be_written_disturb_nobody() -> None:

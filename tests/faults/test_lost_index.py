@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -87,6 +88,67 @@ async def test_a_daemon_without_its_index_says_what_to_do_and_goes_on_from_there
             await daemon.event("tried", id=id, status="sent")
             assert [arrival.octets.endswith(b"Good morning.\r\n") for arrival in site.arrivals] == [True]
             assert (await daemon.process.command("spool", "check"))[0] == 0
+
+
+def all_of_it(state: Path, other: Path) -> None:
+    """As a hasty restore from a backup would."""
+    remove(state / "queue.sqlite")
+    for each in other.glob("queue.sqlite*"):
+        shutil.copy(each, state / each.name)
+
+
+def its_log(state: Path, other: Path) -> None:
+    """SQLite takes in whatever log lies beside an index."""
+    (state / "queue.sqlite-shm").unlink()
+    shutil.copy(other / "queue.sqlite-wal", state / "queue.sqlite-wal")
+
+
+@pytest.mark.parametrize("put_in", [all_of_it, its_log])
+async def test_the_index_or_log_of_another_queue_is_recognised_and_nothing_is_touched(
+    put_in: Callable[[Path, Path], None],
+) -> None:
+    """Beside segments of which it knows nothing it would have them removed as settled."""
+    async with World([Site("harbour.example")], frozenset({"harbour.example"})) as world:
+        site = world["harbour.example"]
+        routes = {"harbour.example": site.port}
+        async with Daemon(routes) as other, Daemon(routes) as daemon:
+            for each in (other, daemon):
+                id = await each.submit(["box@harbour.example"], LETTER)
+                await each.event("tried", id=id, status="deferred")
+                await each.process.kill()
+            state = daemon.directory / "state"
+            before = {path.name: path.read_bytes() for path in (state / "spool").glob("0*")}
+            put_in(state, other.directory / "state")
+            with pytest.raises(DaemonFailed) as failure:
+                await daemon.restart()
+            assert "it ended with status 74" in str(failure.value)
+            assert "belongs to another queue" in str(failure.value)
+            status, out, _ = await daemon.process.command("spool", "check")
+            assert (status, "foreign-index" in out) == (65, True)
+            assert {path.name: path.read_bytes() for path in (state / "spool").glob("0*")} == before
+            assert (await daemon.process.command("spool", "rebuild"))[0] == 0
+            await site.open()
+            await daemon.restart()
+            await daemon.event("tried", id=id, status="sent")
+            assert [arrival.octets.endswith(b"Good morning.\r\n") for arrival in site.arrivals] == [True]
+            assert (await daemon.process.command("spool", "check"))[0] == 0
+
+
+async def test_a_queue_of_before_there_were_identities_gets_one() -> None:
+    async with World([Site("harbour.example")]) as world:
+        async with Daemon({"harbour.example": world["harbour.example"].port}) as daemon:
+            assert await daemon.process.stop() == 0
+            state = daemon.directory / "state"
+            made = (state / "spool" / "identity").read_text()
+            for lost in ("spool", "index", "both"):
+                if lost != "index":
+                    (state / "spool" / "identity").unlink()
+                if lost != "spool":
+                    with closing(sqlite3.connect(state / "queue.sqlite")) as connection:
+                        connection.execute("PRAGMA application_id = 0")
+                await daemon.restart()
+                assert await daemon.process.stop() == 0
+                assert ((state / "spool" / "identity").read_text() == made) is (lost != "both")
 
 
 async def test_an_index_that_is_gone_with_nothing_waiting_is_no_trouble() -> None:

@@ -3,7 +3,8 @@
 clock set by an hour   new mail is taken and delivered at once; what waits keeps its due time,
                        so that after a step back `queue retry` is there for the impatient
 no descriptors left    no new session until there are some; nothing ends
-a long reader          its log grows; nobody waits
+a long reader          its log grows, and the daemon's log says so; nobody waits; it shrinks when the
+                       reader ends, and at the worst meets the low-water mark
 the index locked       mail is put off (452) after five seconds; all goes on when it is let go
 a read-only spool      no start, and a reason; a daemon that meets it ends with 74
 """
@@ -17,17 +18,22 @@ import resource
 import socket
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
 
+from postroad.adapters.sqlite_log import LogWatch
+from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.demo.process import DaemonFailed, DaemonProcess
 from postroad.demo.world import Site, World
 from tests.faults.test_calls import EX_IOERR, patient
+from tests.support.build import message, recipient
 from tests.support.daemon import Daemon
 from tests.support.disks import preloaded, run, small_disk
 from tests.support.requires import as_root
+from tests.support.running import running
 from tests.support.submitting import hand_in
 
 RECIPIENT = "box@harbour.example"
@@ -102,6 +108,49 @@ async def test_a_long_reader_holds_nobody_up() -> None:
                 assert reader.execute("SELECT count(*) FROM message").fetchone() == (0,)
             assert await daemon.process.stop() == 0
             assert not index.with_name("queue.sqlite-wal").exists()
+
+
+async def test_a_log_that_a_long_reader_lets_grow_is_told_of_and_cut_short_when_it_ends(
+    tmp_path: Path,
+) -> None:
+    """Its bound is the low-water mark, below which no mail is taken."""
+    told: list[str] = []
+    index, kept = tmp_path / "queue.sqlite", 256 * 1024
+    log = tmp_path / "queue.sqlite-wal"
+    queue = SqliteQueue(index, told.append, log_kept=kept)
+    number = 0
+
+    async def commit(until: Callable[[], bool]) -> None:
+        nonlocal number
+        async with asyncio.timeout(60):
+            while not until():
+                number += 1
+                owner = message(number)
+                await queue.add(owner, [recipient(owner, n=n) for n in range(200)])
+
+    async with running(queue):
+        await commit(lambda: number > 3)
+        with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM message").fetchone()
+            # Beyond where it would be copied back, were there no reader.
+            await commit(lambda: bool(told) and log.stat().st_size > 5000 * 4096)
+            grown = log.stat().st_size
+        assert "queue.sqlite-wal has grown to" in told[0]
+        await commit(lambda: log.stat().st_size <= kept)
+    assert grown > 2 * kept
+
+
+def test_a_long_log_is_told_of_once_for_each_doubling(tmp_path: Path) -> None:
+    log, now = tmp_path / "queue.sqlite-wal", [0.0]
+    watch = LogWatch(tmp_path / "queue.sqlite", 1000, lambda: now[0])
+    told = []
+    for size in (1999, 2000, 2500, 3999, 4000, 7000, 1999, 2000):
+        now[0] += 1.0
+        log.write_bytes(bytes(size))
+        told.append(watch.look() is not None)
+        assert watch.look() is None
+    assert told == [False, True, False, False, True, False, False, True]
 
 
 async def test_an_index_that_somebody_locks_puts_mail_off() -> None:

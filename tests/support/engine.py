@@ -149,13 +149,13 @@ class FragileSpool(MemorySpool):
         self.damaged: set[str] = set()
         self.poisoned: set[str] = set()
 
-    async def read(self, location: Location) -> MemoryStored:
+    async def read(self, location: Location, of: str | None = None) -> MemoryStored:
         first = str(self.records[location].recipients[0].address)
         if first in self.damaged:
             raise DamagedRecord(f"the record at {location} is damaged")
         if first in self.poisoned:
             raise ZeroDivisionError(first)
-        return await super().read(location)
+        return await super().read(location, of)
 
 
 class NoSigner:

@@ -101,10 +101,12 @@ class MemorySpool:
     def discard(self, body: StagedBody) -> None:
         self.waiting.pop(body.name, None)
 
-    async def read(self, location: Location) -> MemoryStored:
+    async def read(self, location: Location, of: str | None = None) -> MemoryStored:
         record = self.records.get(location)
         if record is None:
             raise DamagedRecord(f"nothing lies at {location}")
+        if of not in (None, record.message.id):
+            raise DamagedRecord(f"the record of {record.message.id} lies there")
         body = record.content.body
         if isinstance(body, StagedBody):
             return MemoryStored(record.content.head, self.bodies[location], staged=True)

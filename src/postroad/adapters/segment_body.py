@@ -8,6 +8,7 @@ import os
 import threading
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -67,8 +68,10 @@ class StagedFile:
     def discard(self) -> None:
         with self._lock:
             self._close()
-            # After `append` the file has moved away and this finds nothing.
-            self._path.unlink(missing_ok=True)
+            # After `append` the file has moved away and this finds nothing; what cannot be
+            # removed now is removed at the next start.
+            with suppress(OSError):
+                self._path.unlink()
 
     def _write(self, chunk: bytes) -> None:
         with self._lock:

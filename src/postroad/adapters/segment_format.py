@@ -148,6 +148,15 @@ def decode_meta(octets: bytes) -> Meta:
         raise DamagedRecord(f"a record that cannot be read: {error}") from None
 
 
+def check_owner(meta: bytes, id: str) -> None:
+    """DamagedRecord unless the record is that of the message: an index may be wrong about where it lies."""
+    # As this version writes it, which is cheaper than to read it all.
+    if not meta.startswith(b'{"message":{"id":"%b"' % id.encode()):
+        found = decode_meta(meta).message.id
+        if found != id:
+            raise DamagedRecord(f"the record of {found} lies where that of {id} should")
+
+
 def decode_record(octets: bytes, location: Location) -> Record:
     """The whole record, its message told where it lies."""
     parts = decode(octets)

@@ -28,6 +28,8 @@ def hold(directory: Path) -> tuple[int, bool]:
     crashed = os.fstat(descriptor).st_size > 0
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()} {rfc3339(time.time())}\n".encode(), 0)
+    # A power cut must not look like an end in good order.
+    os.fsync(descriptor)
     return descriptor, crashed
 
 

@@ -62,9 +62,9 @@ class Marks:
         for recipient in recipients:
             waiting += encode_mark(location.offset, recipient)
 
-    def forget(self, segment: int) -> None:
-        """The segment goes, and what is known of it."""
-        self._waiting.pop(segment, None)
+    def forget(self, segment: int) -> bytes:
+        """The segment goes, and what is known of it; what was not written yet."""
+        return bytes(self._waiting.pop(segment, b""))
 
     def take(self) -> dict[int, bytearray]:
         """All that waits; it is the caller's to write."""

@@ -79,18 +79,22 @@ class SegmentReader:
         self.directory = directory
         self._open: OrderedDict[int, int] = OrderedDict()
 
-    async def read(self, location: Location) -> Stored:
+    async def read(self, location: Location, of: str | None = None) -> Stored:
         """As `Spool.read`: one pread on the loop for what is small, in a thread for the rest."""
         parts = segment_format.decode(await self._octets(location))
+        if of is not None:
+            segment_format.check_owner(parts.meta, of)
         staged = parts.file
         if staged is None:
             return SmallStored(parts.head, parts.body)
         return self._large(parts.head, location.segment, staged)
 
-    async def octets(self, location: Location) -> bytes:
+    async def octets(self, location: Location, of: str) -> bytes:
         """A whole record as it lies there, checked; ValueError where its body has a file of its own."""
         octets = await self._octets(location)
-        if segment_format.decode(octets).kind != segment_format.INLINE:
+        parts = segment_format.decode(octets)
+        segment_format.check_owner(parts.meta, of)
+        if parts.kind != segment_format.INLINE:
             raise ValueError("a record beside a body file cannot be copied alone")
         return octets
 

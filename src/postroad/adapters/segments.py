@@ -89,7 +89,8 @@ class Segments:
         self._commits = GroupCommit[segment_format.Draft, Location]("spool", writer.commit, writer.close)
         self._cleaner = ThreadPoolExecutor(1, thread_name_prefix="spool-cleaner")
         for leftover in (directory / STAGE).iterdir():
-            leftover.unlink()
+            with suppress(OSError):
+                leftover.unlink()
 
     async def run(self) -> None:
         """Serve until `close`; raises StorageBroken when the disk failed."""
@@ -154,10 +155,12 @@ class Segments:
         return StagedOctets(self.directory / body.name, body.size)
 
     def discard(self, body: StagedBody) -> None:
-        (self.directory / body.name).unlink(missing_ok=True)
+        # What cannot be removed now is removed at the next start.
+        with suppress(OSError):
+            (self.directory / body.name).unlink()
 
-    async def read(self, location: Location) -> Stored:
-        return self._recent.get(location) or await self._reader.read(location)
+    async def read(self, location: Location, of: str | None = None) -> Stored:
+        return self._recent.get(location) or await self._reader.read(location, of)
 
     def release(self, message: Message) -> None:
         self.let_go(message.location)
@@ -182,12 +185,12 @@ class Segments:
         share, number = min(shares, default=(1.0, 0))
         return number if share < SPARSE else None
 
-    async def copy(self, location: Location) -> Location:
+    async def copy(self, location: Location, of: str) -> Location:
         """A second copy of a small record, durable, in the segment being written.
 
         Raises DamagedRecord, StorageFull, StorageBroken, and ValueError for a large body.
         """
-        octets = await self._reader.octets(location)
+        octets = await self._reader.octets(location, of)
         copied = await self._commits.submit(segment_format.Draft((octets,), len(octets)))
         self._advance(copied)
         self._count(copied)
@@ -295,9 +298,9 @@ class Segments:
     def _reclaim(self, number: int) -> None:
         self._live.pop(number, None)
         self._sizes.pop(number, None)
-        self._marks.forget(number)
+        marks = self._marks.forget(number)
         self._reader.forget(number)
-        self._cleaner.submit(_unlink, self.directory, number)
+        self._cleaner.submit(_unlink, self.directory, number, marks)
 
     def _next_number(self) -> int:
         # Called on the loop and in the writer's thread; a step of `count` is atomic.
@@ -307,8 +310,11 @@ class Segments:
         return {number for suffix in SUFFIXES for number in numbers(self.directory, suffix)}
 
 
-def _unlink(directory: Path, number: int) -> None:
-    # What cannot be removed now is removed at the next start.
-    for name in (body_name(number), segment_name(number), done_name(number)):
-        with suppress(OSError):
-            (directory / name).unlink()
+def _unlink(directory: Path, number: int, marks: bytes) -> None:
+    """What cannot be removed now is removed at the next start, and known as done until then."""
+    try:
+        for name in (body_name(number), segment_name(number), done_name(number)):
+            (directory / name).unlink(missing_ok=True)
+    except OSError:
+        if marks:
+            write_marks(directory, {number: marks})

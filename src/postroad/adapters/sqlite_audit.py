@@ -23,12 +23,16 @@ IMPOSSIBLE = ("bad_states", "without_message", "without_recipients", "over", "sh
 
 @dataclass(slots=True)
 class Index:
-    """Places of all messages by id; what is impossible as (id, text); `damage` as SQLite says it."""
+    """Places of all messages by id; what is impossible as (id, text); `damage` as SQLite says it.
+
+    `identity`: which queue it is of, 0: unknown.
+    """
 
     places: dict[str, Location] = field(default_factory=dict)
     recipients: int = 0
     impossible: list[tuple[str, str]] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+    identity: int = 0
 
 
 def audit(path: Path) -> Index:
@@ -49,6 +53,7 @@ def _audit(connection: sqlite3.Connection) -> Index:
     lines = connection.execute(f"PRAGMA quick_check({MAX_DAMAGE})").fetchall()
     found.damage = [line for (line,) in lines if line != "ok"]
     if not found.damage:
+        (found.identity,) = connection.execute("PRAGMA application_id").fetchone()
         for id, *place in connection.execute(sql["places"]):
             found.places[format_id(id)] = Location(*place)
         (found.recipients,) = connection.execute(sql["count_recipients"]).fetchone()

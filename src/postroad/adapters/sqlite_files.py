@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+from postroad.adapters.sqlite_log import KEPT, PAGES
 from postroad.ports import StorageBroken
 
 # A program that waits longer for another one's lock is stuck, not patient.
@@ -47,7 +48,7 @@ def load_steps() -> list[str]:
     return list(pieces(_text("schema.sql"), "step").values())
 
 
-def open_writable(path: Path) -> sqlite3.Connection:
+def open_writable(path: Path, log_kept: int = KEPT) -> sqlite3.Connection:
     """The index, made or brought up to date; StorageBroken where that cannot be."""
     try:
         # Made by us, so that nobody else may read it, nor the files SQLite puts beside it.
@@ -60,7 +61,7 @@ def open_writable(path: Path) -> sqlite3.Connection:
             cached_statements=128,
         )
         try:
-            _prepare(connection)
+            _prepare(connection, log_kept)
         except BaseException:
             connection.close()
             raise
@@ -72,7 +73,10 @@ def open_writable(path: Path) -> sqlite3.Connection:
 def cure(error: Exception) -> str:
     """What helps against an index that is damaged; empty for other errors."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return f"; {CURE}" if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else ""
+    if code == sqlite3.SQLITE_CORRUPT:
+        # SQLite calls it so, too, when the disk answers EIO.
+        return f" (or the disk cannot read it: see the kernel's log); {CURE}"
+    return f"; {CURE}" if code == sqlite3.SQLITE_NOTADB else ""
 
 
 def is_new(path: Path) -> bool:
@@ -89,14 +93,35 @@ def is_new(path: Path) -> bool:
         raise StorageBroken(f"{path}: {error}{cure(error)}") from error
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def identity_of(path: Path) -> int:
+    """Which queue an index is of; 0: it was not told yet, or there is none. Raises StorageBroken."""
+    if is_new(path):
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+            (number,) = connection.execute("PRAGMA application_id").fetchone()
+            return int(number)
+    except sqlite3.Error as error:
+        raise StorageBroken(f"{path}: {error}{cure(error)}") from error
+
+
+def mark_identity(path: Path, number: int) -> None:
+    """The index is of this queue from now on, if it was of none. Raises StorageBroken."""
+    with closing(open_writable(path)) as connection:
+        try:
+            (known,) = connection.execute("PRAGMA application_id").fetchone()
+            if not known:
+                connection.execute(f"PRAGMA application_id = {number:d}")
+        except sqlite3.Error as error:
+            raise StorageBroken(f"{path}: {error}{cure(error)}") from error
+
+
+def _prepare(connection: sqlite3.Connection, log_kept: int) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     # A commit that was answered survives a power cut; NORMAL could lose the last ones.
     connection.execute("PRAGMA synchronous = FULL")
-    # Pages of the queue's young end change in nearly every burst: copying them back
-    # from the log once in 16 MiB saves most of that.
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")
-    connection.execute("PRAGMA journal_size_limit = 67108864")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES:d}")
+    connection.execute(f"PRAGMA journal_size_limit = {log_kept:d}")
     connection.execute("PRAGMA cache_size = -32768")
     connection.execute("PRAGMA temp_store = MEMORY")
     _migrate(connection)

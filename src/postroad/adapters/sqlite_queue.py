@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from postroad.adapters.sqlite_changes import Changes, Claim, Deferral
 from postroad.adapters.sqlite_files import open_writable
+from postroad.adapters.sqlite_log import KEPT, LogWatch
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.adapters.sqlite_slate import Slate, SlateWitness
 from postroad.adapters.sqlite_writer import SqliteWriter
@@ -37,8 +38,14 @@ class SqliteQueue:
     recorded before anybody can ask.
     """
 
-    def __init__(self, path: Path) -> None:
-        connection = self._connection = open_writable(path)
+    def __init__(
+        self, path: Path, trouble: Callable[[str], None] = lambda text: None, log_kept: int = KEPT
+    ) -> None:
+        """`trouble` is told, on the loop, when SQLite's log grows far beyond `log_kept` octets."""
+        connection = self._connection = open_writable(path, log_kept)
+        self._log = LogWatch(path, log_kept)
+        self._trouble = trouble
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._changes = Changes(connection)
         try:
             self._slate = Slate(path.with_suffix(SLATE))
@@ -46,11 +53,12 @@ class SqliteQueue:
         except (sqlite3.Error, OSError) as error:
             connection.close()
             raise StorageBroken(f"{path.with_suffix(SLATE)}: {error}") from error
-        self._writer = SqliteWriter(connection, self._changes.forget)
+        self._writer = SqliteWriter(connection, self._changes.forget, self._committed)
         self._reader = SqliteReader(path)
 
     async def run(self) -> None:
         """Serve until `close`; raises StorageBroken when the index failed."""
+        self._loop = asyncio.get_running_loop()
         try:
             await self._writer.run()
             with suppress(sqlite3.Error):
@@ -60,9 +68,18 @@ class SqliteQueue:
             await self._reader.close()
             await asyncio.to_thread(self._writer.end)
 
+    def _committed(self) -> None:
+        """In the writer's thread."""
+        text = self._log.look()
+        if text is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._trouble, text)
+
     def _take_up(self) -> int:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
+        # Written anew, so that the log tells from its beginning which queue it is of.
+        (identity,) = connection.execute("PRAGMA application_id").fetchone()
+        connection.execute(f"PRAGMA application_id = {identity:d}")
         heard = self._changes.heard(self._slate.answered(), time.time())
         connection.execute("COMMIT")
         return heard

@@ -37,10 +37,17 @@ _HARMLESS = (
 class SqliteWriter:
     """Bursts over one connection, which belongs to the writer's thread from `run` on."""
 
-    def __init__(self, connection: sqlite3.Connection, rolled_back: Callable[[], None]) -> None:
-        """`rolled_back` is called after a transaction was undone: what was remembered of it is void."""
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        rolled_back: Callable[[], None],
+        committed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """In the thread `committed` is called after each transaction, `rolled_back` after one that was
+        undone: what was remembered of it is void."""
         self._connection = connection
         self._rolled_back = rolled_back
+        self._committed = committed
         self._commits = GroupCommit[Work, Any]("index", self._commit)
 
     def submit(self, kind: Kind[Argument, Result], argument: Argument) -> asyncio.Future[Result]:
@@ -90,6 +97,7 @@ class SqliteWriter:
         except BaseException:
             self._undo()
             raise
+        self._committed()
         return results
 
     def _undo(self) -> None:

@@ -172,7 +172,7 @@ async def _cat(settings: Config, id: str) -> None:
         found = await _find(index, id)
     spool = SegmentReader(settings.spool_path)
     try:
-        stored = await spool.read(found.message.location)
+        stored = await spool.read(found.message.location, found.message.id)
         sys.stdout.buffer.write(stored.head)
         async for chunk in stored.chunks():
             sys.stdout.buffer.write(chunk)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from postroad.adapters.segment_audit import Damage, body_problem, stray_bodies, walk
+from postroad.adapters.segment_identity import read_identity
 from postroad.adapters.segment_marks import Done, is_done, read_marks
 from postroad.adapters.segment_reader import body_name, segment_name
 from postroad.adapters.sqlite_audit import Index, audit
@@ -28,7 +29,9 @@ KINDS = {
     "damaged-index": "the index cannot be read whole",
     "missing-index": "there is no index, and the segments hold mail",
     "impossible-state": "rows of the index that cannot be",
+    "foreign-index": "the index belongs to another queue",
     "missing-record": "the index names a message that the segments do not hold",
+    "wrong-place": "the index says that a message lies where it does not; it lies elsewhere",
     "wrong-crc": "a record or body that is damaged",
     "orphan-record": "a message in the segments that the index does not know",
     "orphan-body": "a body without its record",
@@ -59,6 +62,10 @@ def check(index_path: Path, spool: Path) -> Report:
     except StorageBroken as broken:
         findings.append(Finding("damaged-index", "", index_path.name, str(broken)))
     findings += [Finding("impossible-state", id, index_path.name, text) for id, text in index.impossible]
+    ours = read_identity(spool)
+    if ours and index.identity and index.identity != ours:
+        text = "it is not the index that was made with these segments"
+        findings.append(Finding("foreign-index", "", index_path.name, text))
     comparison = _Comparison(spool, index.places, read_marks(spool))
     found = list(comparison.findings())
     if not known:
@@ -79,6 +86,9 @@ class _Comparison:
         self._places = places
         self._marks = marks
         self._seen: set[str] = set()
+        # Where else records of messages lie, and whose record begins at a place.
+        self._elsewhere: dict[str, Location] = {}
+        self._owners: dict[tuple[int, int], str] = {}
         self._damaged: list[Damage] = []
         self.records = 0
 
@@ -98,6 +108,7 @@ class _Comparison:
         message = record.message
         name = segment_name(message.location.segment)
         place = self._places.get(message.id)
+        self._owners[message.location.segment, message.location.offset] = message.id
         if place == message.location:
             self._seen.add(message.id)
             problem = body_problem(self._spool, record)
@@ -106,6 +117,8 @@ class _Comparison:
         elif place is None and not is_done(self._marks, message.location, [r.n for r in record.recipients]):
             text = f"octet {message.location.offset}: neither in the index nor marked as done"
             yield Finding("orphan-record", message.id, name, text)
+        elif place is not None:
+            self._elsewhere[message.id] = message.location
 
     def _missing(self) -> Iterator[Finding]:
         damaged = {each.location.segment: each for each in self._damaged}
@@ -114,6 +127,13 @@ class _Comparison:
             near = [each for each in self._damaged if _overlap(each.location, place)] if damaged else []
             kind = "wrong-crc" if near else "missing-record"
             text = near[0].text if near else "no whole record lies there"
+            owner = self._owners.get((place.segment, place.offset))
+            if owner is not None:
+                text = f"there lies {owner}" if owner != id else "its record has another length"
+            found = self._elsewhere.get(id)
+            if found is not None:
+                kind = "wrong-place"
+                text += f"; its record lies in {segment_name(found.segment)}, octet {found.offset}"
             yield Finding(kind, id, segment_name(place.segment), f"octet {place.offset}: {text}")
 
     def _damage(self) -> Iterator[Finding]:

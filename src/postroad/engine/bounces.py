@@ -232,7 +232,7 @@ class Bounces:
 
     async def _original(self, message: Message, report: Report) -> tuple[bytes, bytes | None]:
         try:
-            stored = await self._spool.read(message.location)
+            stored = await self._spool.read(message.location, message.id)
         except OSError as error:
             self._events.emit(StorageTrouble("read", f"cannot return {message.id}: {error}"))
             return b"", None

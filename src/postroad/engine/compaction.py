@@ -101,7 +101,7 @@ class Compaction:
         """At once, so that they share a sync; a damaged record stays where it is, and is told of once."""
         sound = [message for message in messages if message.id not in self._damaged]
         answers = await asyncio.gather(
-            *(self._spool.copy(message.location) for message in sound), return_exceptions=True
+            *(self._spool.copy(message.location, message.id) for message in sound), return_exceptions=True
         )
         copies: list[tuple[Message, Location]] = []
         trouble: BaseException | None = None

@@ -119,7 +119,7 @@ class Connection:
         most = self._limits.recipients_per_transaction
         try:
             try:
-                stored = await self._spool.read(delivery.message.location)
+                stored = await self._spool.read(delivery.message.location, delivery.message.id)
             except OSError as error:
                 return self._unreadable(delivery, started, error)
             outcomes, gone = await transactions.send(

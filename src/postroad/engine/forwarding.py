@@ -104,7 +104,7 @@ class Forwarding:
         return {row.hop for row in rows}
 
     async def _content(self, message: Message) -> Content:
-        stored = await self._spool.read(message.location)
+        stored = await self._spool.read(message.location, message.id)
         body = stored.body
         if body is None:
             body = b"".join([chunk async for chunk in stored.chunks()])
