@@ -53,11 +53,8 @@ from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.admission import AdmissionLimits
 from postroad.mail.certificates import CertificateRule
-<<<<<<< Updated upstream
 from postroad.mail.descriptors import Share
-=======
 from postroad.mail.events import StorageTrouble
->>>>>>> Stashed changes
 from postroad.mail.local_names import hop_of as local_hop
 from postroad.mail.message import Instant
 from postroad.mail.routing import DIRECT, Routes
