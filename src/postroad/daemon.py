@@ -170,6 +170,7 @@ class Daemon:
             base.spool.adopt(await base.queue.live())
             rights = self._parts.entrances.rights
             rights.load(await base.queue.charges(rights.since()))
+            self._parts.entrances.replays.load(await base.queue.keyed(base.clock.now()))
             self._notifier.extend_timeout(RECOVERY)
             queued = await recover(
                 base.queue, engine.bounces, base.clock, base.events, self._config.retry.schedule[0]

@@ -154,7 +154,9 @@ def material(config: Config) -> Material:
             max_received=submission.max_received,
             max_recipients=submission.max_recipients,
         ),
-        fitness=Fitness(config.content.long_lines, config.content.downgrade_8bit),
+        fitness=Fitness(
+            config.content.long_lines, config.content.downgrade_8bit, config.content.max_mime_depth
+        ),
         asked=tuple(_asked(policy, config.hostname) for policy in config.policies),
         local=LocalSettings(
             origin=config.origin,
@@ -386,6 +388,7 @@ def _entrances(
     linter = Linter(events, config.accounts, loaded.signs)
     rights = Rights(config.accounts, config.origin, clock)
     replays = Replays(queue, clock, config.submission.idempotency_window)
+    rights.repeaters = replays
     intake = Intake(
         hostname=config.hostname,
         origin=config.origin,

@@ -44,6 +44,7 @@ def logins(
         accounts=accounts,
         tokens=_tokens(config.oauth, clock),
         server=DovecotServer(login.dovecot_socket) if login.dovecot_socket is not None else None,
+        named=lambda account: account in config.accounts.tables or account in login.certificates.values(),
         certificates=certified if config.tls.client_ca is not None else None,
         limits=LoginLimits(
             login.max_failures_per_address, login.max_failures_per_account, login.failure_memory

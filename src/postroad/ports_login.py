@@ -19,6 +19,10 @@ class Accounts(Protocol):
         """The account's name, or None; unknown and wrong take the same time."""
         ...
 
+    def __contains__(self, login: str, /) -> bool:
+        """Whether there is such an account."""
+        ...
+
     @property
     def offers_scram(self) -> bool:
         """Whether an account can log in by SCRAM-SHA-256."""

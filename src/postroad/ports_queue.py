@@ -81,6 +81,10 @@ class Queue(Protocol):
         """What was accepted under a key (`mail.idempotency`) that has not expired."""
         ...
 
+    async def keyed(self, now: Instant) -> list[str]:
+        """The accounts that have keys which have not expired, in order."""
+        ...
+
     async def charges(self, since: int) -> list[Charge]:
         """What was charged in this hour (since 1970) and later, one for each account and hour, in order."""
         ...

@@ -13,6 +13,7 @@ import pytest
 
 from postroad.adapters.smtpd_listen import BindError
 from postroad.config.model import Listener, SubmissionConfig
+from postroad.mail.account import AccountPolicies, AccountPolicy
 from postroad.mail.events import InternalError, LoggedIn, Refused, SessionEnded
 from postroad.mail.proxy import SIGNATURE
 from tests.support.door import Client, FakeIntake, House, client, client_tls, house
@@ -232,14 +233,50 @@ async def test_who_may_say_xclient_is_not_changed_by_it() -> None:
 async def test_a_login_comes_along_and_goes_with_the_next_client() -> None:
     async with house(listener=relayed()) as place, client(place) as one:
         await greeted(place, one)
-        await one.say("XCLIENT LOGIN=anna ADDR=192.0.2.7 PROTO=ESMTP HELO=c.example")
+        await one.say("XCLIENT LOGIN=alice ADDR=192.0.2.7 PROTO=ESMTP HELO=c.example")
         await one.say("HELO c.example")
         assert (await send(one))[-1].startswith("250 ")
         await one.say("XCLIENT LOGIN=[UNAVAILABLE]")
         await one.say("EHLO c")
         assert await one.say("MAIL FROM:<a@x.example>") == "550 5.7.1 Relaying denied"
         (queued,) = place.intake.submissions
-        assert (queued.account, queued.peer.method, queued.peer.protocol) == ("anna", "XCLIENT", "ESMTP")
+        assert (queued.account, queued.peer.method, queued.peer.protocol) == ("alice", "XCLIENT", "ESMTP")
+
+
+async def test_a_login_that_comes_along_is_one_that_may_send() -> None:
+    policies = AccountPolicies(tables={"alice": AccountPolicy(enabled=False)})
+    for given, name, reply in (
+        (AccountPolicies(), "mallory", "535 5.7.8 LOGIN names no account that is known here"),
+        (policies, "alice", "550 5.7.13 LOGIN names an account that is disabled"),
+    ):
+        async with house(listener=relayed(), policies=given) as place, client(place) as one:
+            await greeted(place, one)
+            assert await one.say(f"XCLIENT LOGIN={name} ADDR=192.0.2.7") == reply
+            assert (await send(one))[-1].startswith("250 ")
+            assert place.intake.submissions[0].account == "net:127.0.0.1"
+
+
+async def test_a_login_that_comes_along_is_one_of_the_connections_of_its_account() -> None:
+    policies = AccountPolicies(AccountPolicy(max_connections=1))
+    async with house(listener=relayed(), policies=policies) as place:
+        async with client(place) as one, client(place) as two:
+            for single in (one, two):
+                await greeted(place, single)
+            assert (await one.say("XCLIENT LOGIN=alice")).startswith("220 ")
+            said = await two.say("XCLIENT LOGIN=alice")
+            assert said == "421 4.7.0 Too many connections of your account"
+
+
+async def test_the_name_that_a_named_host_says_goes_with_the_message_until_the_next_client() -> None:
+    async with house(listener=relayed()) as place, client(place) as one:
+        await greeted(place, one)
+        await one.say("XCLIENT NAME=c.example ADDR=127.0.0.9")
+        await one.say("EHLO c")
+        assert (await send(one))[-1].startswith("250 ")
+        await one.say("XCLIENT ADDR=127.0.0.8")
+        await one.say("EHLO d")
+        assert (await send(one))[-1].startswith("250 ")
+        assert [made.peer.name for made in place.intake.submissions] == ["c.example", ""]
 
 
 @pytest.mark.parametrize(

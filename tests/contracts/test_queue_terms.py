@@ -66,6 +66,7 @@ async def test_a_key_is_known_under_its_account_until_it_expires(queue: Queue) -
     assert await queue.known("anna", "header:k", NOW + 100) is None
     assert await queue.known("bert", "header:k", NOW) is None
     assert await queue.known("anna", "header:l", NOW) is None
+    assert (await queue.keyed(NOW + 99), await queue.keyed(NOW + 100)) == (["anna"], [])
 
 
 async def test_a_key_that_is_kept_fails_the_second_whole(queue: Queue) -> None:

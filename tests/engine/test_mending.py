@@ -50,6 +50,34 @@ def test_only_what_is_unfit_is_looked_into(
     assert Mender(MemorySpool(), fitness).concerns(octets) is concerned
 
 
+def nested(depth: int, filling: bytes = b"") -> tuple[bytes, bytes]:
+    """Head and body of a message with parts so deep in one another."""
+    lines = [f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n" for n in range(depth)]
+    whole = "".join(lines).encode() + b"\r\nhi\r\n" + filling
+    head, _, body = whole.partition(b"\r\n\r\n")
+    return head + b"\r\n\r\n", body
+
+
+@pytest.mark.parametrize("long_lines", [False, True])
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(("depth", "refused"), [(1, False), (9, False), (10, False), (11, True), (400, True)])
+async def test_parts_may_lie_as_deep_in_one_another_as_is_allowed(
+    depth: int, refused: bool, large: bool, long_lines: bool
+) -> None:
+    spool = MemorySpool()
+    head, body = nested(depth, LONG if long_lines else b"")
+    octets = await staged(spool, body) if large else body
+    made = Content(head, octets, dotted=False, eight_bit=False, long_lines=long_lines)
+    mender = Mender(spool, Fitness(depth=10))
+    assert mender.concerns(made)
+    said = await mender.mend(made, queue_id(2))
+    if refused:
+        assert str(said) == "550 5.6.0 A message with parts nested more than 10 deep"
+    else:
+        assert isinstance(said, Content)
+        assert long_lines or said is made
+
+
 async def test_a_body_in_memory_stays_in_memory() -> None:
     made = await Mender(MemorySpool(), Fitness()).mend(content(LONG), queue_id(2))
     assert isinstance(made, Content)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.mail.account import AccountPolicies, AccountPolicy
+from postroad.mail.canonical import relaxed_body_hash
 from postroad.mail.events import Accepted, Replayed
 from postroad.mail.idempotency import BAD_KEY, Key, digest_of, key_of, without_key
-from postroad.mail.message import Content, Envelope, Submission
+from postroad.mail.message import Content, Envelope, StagedBody, Submission
 from postroad.mail.reply import Reply
 from tests.support.build import address, content, envelope_recipient
 from tests.support.engine import PEER, Engine, engine
@@ -171,3 +173,35 @@ def test_the_digest_tells_head_from_body_and_knows_no_order(to: list[str], body:
     )
     moved = Content(one.content.head + b"x", body, False, False)
     assert digest_of(one.envelope, moved) != digest_of(one.envelope, replace(one.content, body=b"x" + body))
+
+
+@virtual
+async def test_who_is_out_of_messages_still_hears_what_became_of_one() -> None:
+    policies = AccountPolicies(AccountPolicy(max_messages_per_hour=1))
+    async with engine(ORG, accounts=policies) as post:
+        permit = post.rights.permit("user")
+        (first,) = await accept(post, submission())
+        # At MAIL nobody can tell; the message does.
+        assert post.rights.mail(permit, None, None) is None
+        again, other = await accept(post, submission(), submission(b"k2"))
+        assert str(again).startswith(str(first))
+        assert "(replayed)" in str(again)
+        assert str(other).startswith("450 4.7.1 quota: 1 messages an hour, 0 left until ")
+        # An account that never gave a key is told at once.
+        await accept(post, submission(None, account="plain"))
+        told = post.rights.mail(post.rights.permit("plain"), None, None)
+        assert str(told).startswith("450 4.7.1 quota: ")
+
+
+def test_the_same_octets_are_the_same_message_in_memory_and_on_disk() -> None:
+    made = submission()
+    body = b"hello  \r\n\r\nthere\r\n\r\n"
+    staged = StagedBody("stage/1", len(body), crc32(body), relaxed_body_hash(body))
+    others: list[tuple[bytes | StagedBody, bool]] = [
+        (staged, True),
+        (replace(staged, crc=1), False),
+        (body + b"x", False),
+    ]
+    first = digest_of(made.envelope, content(HEAD, body))
+    for other, same in others:
+        assert (digest_of(made.envelope, replace(content(HEAD, body), body=other)) == first) is same

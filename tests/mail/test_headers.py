@@ -261,6 +261,11 @@ def test_nothing_a_client_says_can_leave_its_place_in_the_trace_field(peer: Peer
     assert len(fields(line)) == 1
 
 
+def test_a_name_that_was_told_stands_beside_the_address() -> None:
+    peer = Peer("192.0.2.7", helo="c", name="c.example")
+    assert b"from c (c.example [192.0.2.7])" in received(replace(FACTS, peer=peer))
+
+
 def test_an_internationalised_recipient_is_not_named_in_the_trace_field() -> None:
     assert received(replace(FACTS, recipient=Address("j\u00f6rg", "example.org"))) == received(FACTS)
 

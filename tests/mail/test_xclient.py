@@ -28,8 +28,8 @@ from postroad.mail.xtext import encode
         ("LOGIN=anna+2Bspam@x.example", Claim(login="anna+spam@x.example")),
         ("LOGIN=[Unavailable]", Claim(login="")),
         ("LOGIN=J+C3+BCrgen", Claim(login="Jürgen")),
-        ("NAME=spike.example DESTADDR=192.0.2.1 DESTPORT=587", Claim()),
-        ("NAME=[TEMPUNAVAIL] DESTADDR=IPV6:::1 DESTPORT=[UNAVAILABLE]", Claim()),
+        ("NAME=spike.example DESTADDR=192.0.2.1 DESTPORT=587", Claim(name="spike.example")),
+        ("NAME=[TEMPUNAVAIL] DESTADDR=IPV6:::1 DESTPORT=[UNAVAILABLE]", Claim(name="")),
         ("ADDR=192.0.2.7 ADDR=192.0.2.8", Claim(address="192.0.2.8")),
     ],
 )

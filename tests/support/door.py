@@ -82,6 +82,9 @@ class FakeAccounts:
             raise RuntimeError("the accounts of the test are broken")
         return login if self.secrets.get(login) == secret else None
 
+    def __contains__(self, login: str) -> bool:
+        return login in self.secrets
+
     @property
     def offers_scram(self) -> bool:
         return bool(self.verifiers)

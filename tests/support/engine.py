@@ -268,6 +268,7 @@ class Engine:
         )
         self.rights = Rights(settings.accounts, "example.com", clock)
         self.replays = Replays(self.queue, clock, 172_800.0)
+        self.rights.repeaters = self.replays
         self.intake = Intake(
             hostname=HOSTNAME,
             origin="example.com",

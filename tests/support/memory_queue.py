@@ -156,6 +156,9 @@ class MemoryQueue:
         known, expires_at = self.keys.get((account, name), (None, 0.0))
         return known if expires_at > now else None
 
+    async def keyed(self, now: Instant) -> list[str]:
+        return sorted({account for (account, _), (_, until) in self.keys.items() if until > now})
+
     async def charges(self, since: int) -> list[Charge]:
         found: dict[tuple[int, str], Charge] = {}
         for one in self.charged:

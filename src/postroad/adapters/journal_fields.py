@@ -189,6 +189,8 @@ def _peer(peer: Peer) -> dict[str, Any]:
         "login": peer.login,
         "method": peer.method,
     }
+    if peer.name:
+        fields["name"] = clean(peer.name)
     if f"{peer.address}{peer.helo}{peer.protocol}{peer.tls}{peer.login}{peer.method}".isprintable():
         return fields
     return {key: clean(value) if isinstance(value, str) else value for key, value in fields.items()}

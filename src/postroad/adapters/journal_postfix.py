@@ -88,8 +88,8 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def _client(peer: Peer) -> str:
-    """`unknown[192.0.2.1]`: no name, since nobody looks one up for a log."""
-    return f"unknown[{_address(peer)}]"
+    """`unknown[192.0.2.1]`: nobody looks a name up for a log, but a host in front of us may have said it."""
+    return f"{clean(peer.name) or 'unknown'}[{_address(peer)}]"
 
 
 def _address(peer: Peer) -> str:

@@ -191,6 +191,9 @@ INSERT INTO submission_key (account, name, message, digest, expires_at) VALUES (
 -- name: known
 SELECT message, digest FROM submission_key WHERE account = ? AND name = ? AND expires_at > ?
 
+-- name: keyed
+SELECT DISTINCT account FROM submission_key WHERE expires_at > ? ORDER BY account
+
 -- name: all_keys
 SELECT account, name, message, digest, expires_at FROM submission_key
 

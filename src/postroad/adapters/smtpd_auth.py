@@ -57,9 +57,17 @@ class Logins:
     certificates: Callable[[bytes, Mapping[str, object]], str | None] | None = None
     """The account of a verified client certificate, given as DER and as `getpeercert` has it."""
     limits: LoginLimits = field(default_factory=LoginLimits)
+    named: Callable[[str], bool] = lambda account: False
+    """Whether an account is known by other means than a password: a certificate's, or one with a policy."""
 
     def __bool__(self) -> bool:
         return bool(self.accounts or self.tokens or self.server or self.certificates)
+
+    def knows(self, account: str) -> bool:
+        """Whether there is such an account; an issuer of tokens, or a Dovecot, is not asked: it may."""
+        if self.tokens is not None or self.server is not None or self.named(account):
+            return True
+        return self.accounts is not None and account in self.accounts
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from postroad.adapters.smtpd_receive import FarTooLarge, Reception
 from postroad.adapters.smtpd_registry import Registry
 from postroad.adapters.smtpd_session import Verb
 from postroad.adapters.smtpd_stream import SessionOver
-from postroad.adapters.smtpd_transaction import LOWEST_RATE, SubmissionSession
+from postroad.adapters.smtpd_transaction import SubmissionSession
 from postroad.config.model import Listener
 from postroad.mail.chunks import BinaryDecoder, Chunk, ChunkDecoder, parse_bdat
 from postroad.mail.esmtp import MailArguments
@@ -158,7 +158,7 @@ class ChunkSession(SubmissionSession):
         if reception is None or decoder is None:
             self._decoder = decoder = BinaryDecoder() if mail.body is Body.BINARY else ChunkDecoder()
             self._reception = reception = Reception(self._config, self._stage, decoder)
-            self._began = self.loop.time()
+            self._begin_time()
             self._small = 0
         return reception, decoder
 
@@ -184,6 +184,7 @@ class ChunkSession(SubmissionSession):
             writing = reception.feed(piece, last)
             if writing is not None:
                 await writing
+                self._begin_window()
             if not size:
                 return
 
@@ -194,7 +195,7 @@ class ChunkSession(SubmissionSession):
             self._too_far()
         ends, skipped = self.loop.time() + self._config.data_timeout, 0
         while skipped < size:
-            left = ends + skipped / LOWEST_RATE - self.loop.time()
+            left = ends + skipped / self._config.min_data_rate - self.loop.time()
             patience = max(0.0, min(self._config.idle_timeout, left))
             skipped += len(await self._piece(size - skipped, patience))
 

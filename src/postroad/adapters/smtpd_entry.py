@@ -184,10 +184,18 @@ class EntrySession(Session):
             self._report(error)
             self._error(replies.LOGIN_UNAVAILABLE)
         else:
-            self._login, self._method = account, method
             self._world.guard.succeeded(self._address, account, self.loop.time())
+            self._claim(account)
+            self._login, self._method = account, method
             self._world.events.emit(LoggedIn(self._peer(), method, account))
             self.say(replies.LOGGED_IN)
+
+    def _claim(self, account: str) -> None:
+        """One of the connections that the account may have."""
+        most = self._world.rights.permit(account).policy.max_connections
+        if not self._registry.claim(self, account, most):
+            self._refused("auth", replies.TOO_MANY_OF_ACCOUNT)
+            raise SessionOver("limit", replies.TOO_MANY_OF_ACCOUNT)
 
     async def _ask(self, challenge: str) -> bytes:
         self.say(Reply(334, (challenge,)))

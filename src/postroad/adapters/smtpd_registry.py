@@ -68,6 +68,8 @@ class Registry:
         self._monotonic = monotonic
         self._members: dict[Member, str] = {}
         self._by_address: Counter[str] = Counter()
+        self._accounts: dict[Member, str] = {}
+        self._by_account: Counter[str] = Counter()
         # In the order in which they came, with that moment; who turned out to be none stays until looked at.
         self._strangers: OrderedDict[Member, float] = OrderedDict()
         self._shed: set[Member] = set()
@@ -115,11 +117,28 @@ class Registry:
             return
         self._strangers.pop(member, None)
         self._shed.discard(member)
+        self._unclaim(member)
         self._by_address[source] -= 1
         if not self._by_address[source]:
             del self._by_address[source]
         if not self._members and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
+
+    def claim(self, member: Member, account: str, most: int) -> bool:
+        """Count a session for the account it logged in as; False, and not counted, where that has `most`."""
+        self._unclaim(member)
+        if self._by_account[account] >= most:
+            return False
+        self._accounts[member] = account
+        self._by_account[account] += 1
+        return True
+
+    def _unclaim(self, member: Member) -> None:
+        account = self._accounts.pop(member, None)
+        if account is not None:
+            self._by_account[account] -= 1
+            if not self._by_account[account]:
+                del self._by_account[account]
 
     def _make_room(self) -> bool:
         """Send the oldest stranger away; False where all are new, or as many as may be are going."""

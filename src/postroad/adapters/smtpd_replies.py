@@ -53,6 +53,8 @@ NO_BALANCER = said(421, "4.7.0", "Only balancers that are named here may connect
 SHUTTING_DOWN = said(421, "4.3.2", "Shutting down, try again later")
 TIMED_OUT = said(421, "4.4.2", "Timed out")
 TOO_MANY_TRANSACTIONS = said(421, "4.7.0", "Too many messages in one session, connect again")
+SESSION_TOO_LONG = said(421, "4.7.0", "This session has lasted too long, connect again")
+TOO_MANY_OF_ACCOUNT = said(421, "4.7.0", "Too many connections of your account")
 TOO_MANY_ERRORS = said(421, "4.7.0", "Too many errors")
 TOO_MANY_LOGINS = said(421, "4.7.0", "Too many failed logins")
 OUT_OF_STEP = said(421, "4.3.0", "Internal error, closing")
@@ -90,6 +92,8 @@ VRFY_SYNTAX = said(501, "5.5.4", "Syntax: VRFY address")
 NOT_VERIFIED = said(252, "2.5.0", "Not verified; mail for it will be tried")
 
 # XCLIENT, as Postfix answers it.
+NO_ACCOUNT = said(535, "5.7.8", "LOGIN names no account that is known here")
+ACCOUNT_DISABLED = said(550, "5.7.13", "LOGIN names an account that is disabled")
 XCLIENT_IN_TRANSACTION = said(503, "5.5.1", "Not during a mail transaction")
 
 # LMTP (RFC 2033).

@@ -90,6 +90,7 @@ class Session(SmtpStream):
         self._address, self._port = "unknown", 0
         self._trusted: str | None = None
         self._helo = ""
+        self._name = ""
         self._extended = False
         self._unextended = "SMTP"
         self._mail: MailArguments | None = None
@@ -106,7 +107,9 @@ class Session(SmtpStream):
         # What ends it before it is a session: it has sent no PROXY header or made no handshake yet.
         self.outside: Callable[[], object] | None = None
         self._busy = False
-        self._leaving = False
+        # Why it ends as soon as its client can be told.
+        self._leaving: SessionOver | None = None
+        self._lifetime: asyncio.TimerHandle | None = None
         self._finished = False
         # Who takes octets that are no commands (a message), in place of `_obey_all`.
         self._taker: Callable[[bytes], Work | None] | None = None
@@ -156,9 +159,13 @@ class Session(SmtpStream):
             self._turn_away(transport, refusal)
         else:
             super().connection_made(transport)
+            self._lifetime = self.loop.call_later(self._config.max_session_time, self._grown_old)
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
+        if self._lifetime is not None:
+            self._lifetime.cancel()
+            self._lifetime = None
         if self._finished:
             self._registry.gone(self)
         self.farewell_over()
@@ -180,9 +187,15 @@ class Session(SmtpStream):
             self._cut_off()
 
     def leave(self) -> None:
-        self._leaving = True
+        self._leave(SessionOver("closed", replies.SHUTTING_DOWN))
+
+    def _grown_old(self) -> None:
+        self._leave(SessionOver("limit", replies.SESSION_TOO_LONG))
+
+    def _leave(self, why: SessionOver) -> None:
+        self._leaving = why
         if not self._busy:
-            self.interrupt(SessionOver("closed", replies.SHUTTING_DOWN))
+            self.interrupt(why)
 
     def leave_now(self) -> None:
         self.interrupt(SessionOver("closed", replies.SHUTTING_DOWN))
@@ -269,8 +282,8 @@ class Session(SmtpStream):
 
     def _obey_all(self) -> Work | None:
         while True:
-            if self._leaving:
-                raise SessionOver("closed", replies.SHUTTING_DOWN)
+            if self._leaving is not None:
+                raise self._leaving
             if len(self._unsent) > GROUP_LONGEST:
                 return self.flush()
             try:
@@ -397,7 +410,14 @@ class Session(SmtpStream):
 
     def _peer(self) -> Peer:
         return _peer_of(
-            self._address, self._port, self._helo, self._protocol(), self.tls, self._login, self._method
+            self._address,
+            self._port,
+            self._helo,
+            self._protocol(),
+            self.tls,
+            self._login,
+            self._method,
+            self._name,
         )
 
     def _protocol(self) -> str:

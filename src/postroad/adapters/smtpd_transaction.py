@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_context import Surroundings
@@ -19,11 +19,6 @@ from postroad.mail.handling import HandlingError, lane_of, settle
 from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Lane, Submission
 from postroad.mail.reply import Reply
 from postroad.ports import BodyFile
-
-FIRST_MINUTE: Final = 60.0
-"""Seconds before `min_data_rate` counts."""
-LOWEST_RATE: Final = 4096.0
-"""Octets a second that DATA must keep up with beyond `data_timeout`."""
 
 
 class SubmissionSession(RelayedSession):
@@ -46,6 +41,9 @@ class SubmissionSession(RelayedSession):
         self._asked = 0
         self._reception: Reception | None = None
         self._began = 0.0
+        # When a window of `min_data_rate` began, and what was received by then.
+        self._window = 0.0
+        self._window_received = 0
 
     def smtp_MAIL(self, argument: str) -> None:
         if not self._helo:
@@ -149,7 +147,7 @@ class SubmissionSession(RelayedSession):
     def _open_data(self, mail: MailArguments) -> None:
         self._busy = True
         reception = self._reception = Reception(self._config, self._stage)
-        self._began = self.loop.time()
+        self._begin_time()
         self._taker = lambda chunk: self._take(mail, reception, chunk)
         self.say(replies.GO_AHEAD)
 
@@ -172,17 +170,30 @@ class SubmissionSession(RelayedSession):
         self.deadline.clear()
         try:
             await writing
+            self._begin_window()
         except Exception as error:
             self._report(error)
             raise SessionOver("error", replies.OUT_OF_STEP) from error
 
     def _patience(self) -> float:
-        """Each wait within `idle_timeout`, a whole message within the rate."""
-        if self._reception is None:
-            return self._config.idle_timeout
-        allowed = self._config.data_timeout + self._reception.received / LOWEST_RATE
-        allowed = min(allowed, FIRST_MINUTE + self._reception.received / self._config.min_data_rate)
-        return max(0.0, min(self._config.idle_timeout, self._began + allowed - self.loop.time()))
+        """Each wait within `idle_timeout`, each window at the rate, a whole message within its time."""
+        reception, config = self._reception, self._config
+        if reception is None:
+            return config.idle_timeout
+        if reception.received - self._window_received >= config.min_data_rate * config.data_rate_window:
+            self._begin_window()
+        whole = self._began + config.data_timeout + reception.received / config.min_data_rate
+        until = min(whole, self._window + config.data_rate_window)
+        return max(0.0, min(config.idle_timeout, until - self.loop.time()))
+
+    def _begin_time(self) -> None:
+        """The client is asked for its message."""
+        self._began = self._window = self.loop.time()
+        self._window_received = 0
+
+    def _begin_window(self) -> None:
+        if self._reception is not None:
+            self._window, self._window_received = self.loop.time(), self._reception.received
 
     async def _conclude(self, mail: MailArguments, reception: Reception) -> None:
         """The message is here: decide, and answer."""

@@ -11,6 +11,7 @@ from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_context import among
 from postroad.adapters.smtpd_entry import EntrySession
 from postroad.adapters.smtpd_stream import SessionOver
+from postroad.mail.reply import Reply
 from postroad.mail.xclient import ATTRIBUTES, Claim, XclientError, parse
 
 METHOD = "XCLIENT"
@@ -44,13 +45,28 @@ class RelayedSession(EntrySession):
             except XclientError as error:
                 self._error(replies.bad_xclient(str(error)))
             else:
-                self._begin_again(claim)
+                objection = self._objection_to_account(claim.login) if claim.login else None
+                if objection is None:
+                    self._begin_again(claim)
+                else:
+                    self._refused("auth", objection)
+                    self._error(objection)
+
+    def _objection_to_account(self, account: str) -> Reply | None:
+        """A name that no login could have, or that may not send, is no account."""
+        if not self._world.logins.knows(account):
+            return replies.NO_ACCOUNT
+        if not self._world.rights.permit(account).policy.enabled:
+            return replies.ACCOUNT_DISABLED
+        return None
 
     def _begin_again(self, claim: Claim) -> None:
         """The session of the client that was named, from its greeting on; TLS stays as it is."""
         self._reset()
         self._extended = False
         self._helo = claim.helo or ""
+        if claim.name is not None or claim.address is not None:
+            self._name = claim.name or ""
         if claim.protocol is not None:
             self._unextended = claim.protocol
         if claim.login is not None:
@@ -62,6 +78,8 @@ class RelayedSession(EntrySession):
             self._address if claim.address is None else claim.address,
             self._port if claim.port is None else claim.port,
         )
+        if self._login is not None:
+            self._claim(self._login)
         self._greet()
 
     def _move(self, address: str, port: int) -> None:

@@ -157,6 +157,9 @@ class SqliteQueue:
     async def known(self, account: str, name: str, now: Instant) -> Known | None:
         return await self._reader.known(account, name, now)
 
+    async def keyed(self, now: Instant) -> list[str]:
+        return await self._reader.keyed(now)
+
     async def charges(self, since: int) -> list[Charge]:
         return await self._reader.charges(since)
 

@@ -158,6 +158,10 @@ class SqliteReader:
         rows = await self._all("known", (account, name, now))
         return Known(format_id(rows[0][0]), rows[0][1]) if rows else None
 
+    async def keyed(self, now: Instant) -> list[str]:
+        """As `Queue.keyed`."""
+        return [row[0] for row in await self._all("keyed", (now,))]
+
     async def charges(self, since: int) -> list[Charge]:
         """As `Queue.charges`."""
         return [Charge(*row) for row in await self._all("charges", (since,))]

@@ -65,6 +65,7 @@ ACCOUNT: Readers = {
     "max_rate": values.rate,
     "max_message_size": size,
     "max_recipients": _COUNT,
+    "max_connections": _COUNT,
     "lane": values.lane,
     "idempotency": listed(choice(*MARKS), empty=True),
     "lint": choice("off", "warn", "reject"),
@@ -87,6 +88,8 @@ _DNS: Readers = {
 _CONTENT: Readers = {
     "long_lines": choice("encode", "refuse", "pass"),
     "downgrade_8bit": flag,
+    # Below what the walk through a message can nest itself.
+    "max_mime_depth": number(1, 200),
 }
 
 
@@ -230,6 +233,8 @@ def _submission(private: Reader) -> Readers:
         "idle_timeout": duration,
         "data_timeout": duration,
         "min_data_rate": size,
+        "data_rate_window": duration,
+        "max_session_time": duration,
         "max_transactions": number(1, 999_999),
         "max_idle_commands": _COUNT,
         "allow_unqualified_domains": flag,

@@ -86,6 +86,8 @@ class SubmissionConfig:
     idle_timeout: float = 300.0
     data_timeout: float = 600.0
     min_data_rate: int = 1 * KIB
+    data_rate_window: float = 60.0
+    max_session_time: float = 86_400.0
     max_transactions: int = 100_000
     max_idle_commands: int = 100
     allow_unqualified_domains: bool = False
@@ -102,6 +104,7 @@ class ContentConfig:
 
     long_lines: str = "encode"
     downgrade_8bit: bool = False
+    max_mime_depth: int = 50
 
 
 @dataclass(frozen=True, slots=True)

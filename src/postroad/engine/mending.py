@@ -16,7 +16,7 @@ from postroad.mail.data import LONG_LINE
 from postroad.mail.frozen import dataclass
 from postroad.mail.mending import Edit, Mended, edited, mend
 from postroad.mail.message import Content, StagedBody
-from postroad.mail.mime import Octets
+from postroad.mail.mime import MAX_DEPTH, Octets, may_nest, surely_flat, too_deep
 from postroad.mail.reply import Reply
 from postroad.ports import Spool
 
@@ -28,11 +28,13 @@ TOO_LONG = Reply(550, (f"A line of more than {LONG_LINE} octets",), "5.6.0")
 class Fitness:
     """What is done about content that not every host may be sent.
 
-    `long_lines`: encode | refuse | pass; `downgrade`: octets above 127 are encoded.
+    `long_lines`: encode | refuse | pass; `downgrade`: octets above 127 are encoded. `depth`: how far
+    parts may be nested.
     """
 
     long_lines: str = "encode"
     downgrade: bool = False
+    depth: int = MAX_DEPTH
 
 
 class Mender:
@@ -43,16 +45,34 @@ class Mender:
         self.fitness = fitness
 
     def concerns(self, content: Content) -> bool:
+        """Whether `mend` has anything to look at: parts, or what not every host may be sent."""
+        return self._unfit(content) or may_nest(content.head)
+
+    def _unfit(self, content: Content) -> bool:
         fitness = self.fitness
         return (content.long_lines and fitness.long_lines != "pass") or (
             content.eight_bit and fitness.downgrade
         )
+
+    async def _nesting(self, content: Content) -> Reply | None:
+        """The refusal of a message whose parts lie too deep in one another."""
+        body, depth = content.body, self.fitness.depth
+        if isinstance(body, bytes) and surely_flat(body, depth):
+            return None
+        wrong = await self._read(body, lambda octets: too_deep(content.head, octets, depth))
+        return None if wrong is None else Reply(550, (f"A message with {wrong}",), "5.6.0")
 
     async def mend(self, content: Content, id: str) -> Content | Reply:
         """The content to be sent, or the reply that refuses it. Raises StorageFull, OSError.
 
         A body staged anew is in a file named for `id`; the old one is removed.
         """
+        if may_nest(content.head):
+            refusal = await self._nesting(content)
+            if refusal is not None:
+                return refusal
+        if not self._unfit(content):
+            return content
         fitness = self.fitness
         long = content.long_lines and fitness.long_lines != "pass"
         if long and fitness.long_lines == "refuse":
@@ -60,7 +80,9 @@ class Mender:
         body = content.body
 
         def plan(octets: Octets) -> Mended | Reply:
-            return mend(content.head, octets, long_lines=long, downgrade=fitness.downgrade)
+            return mend(
+                content.head, octets, long_lines=long, downgrade=fitness.downgrade, depth=fitness.depth
+            )
 
         mended = await self._read(body, plan)
         if isinstance(mended, Reply):

@@ -8,7 +8,8 @@ follow each other, and the second is answered by what became of the first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 
 from postroad.mail.idempotency import OTHER_CONTENT, Kept, Key, Known, replayed
 from postroad.mail.message import Seconds
@@ -16,6 +17,8 @@ from postroad.mail.reply import Reply
 from postroad.ports import Clock, Queue
 
 Told = Callable[[str], None]
+# Accounts with keys that are remembered; beyond it every account counts as one.
+MOST_REPEATERS = 10_000
 
 
 class Replays:
@@ -24,13 +27,24 @@ class Replays:
         self._queue = queue
         self._clock = clock
         self.window = window
+        self._repeaters: set[str] = set()
         self._busy: dict[tuple[str, str], asyncio.Future[None]] = {}
+
+    def load(self, accounts: Iterable[str]) -> None:
+        """Who has keys in the index."""
+        self._repeaters.update(islice(accounts, MOST_REPEATERS))
+
+    def __contains__(self, account: object) -> bool:
+        """Whether an account gives its submissions keys, so that it may be sending again."""
+        return account in self._repeaters or len(self._repeaters) >= MOST_REPEATERS
 
     async def once(self, key: Key, accept: Callable[[Kept], Awaitable[Reply]], told: Told) -> Reply:
         """What `accept` answers, or for a repeat the answer of the first time; `told` hears its id.
 
         Raises what `accept` and the look into the index raise.
         """
+        if len(self._repeaters) < MOST_REPEATERS:
+            self._repeaters.add(key.account)
         place = key.account, key.name
         while (busy := self._busy.get(place)) is not None:
             await asyncio.shield(busy)

@@ -8,7 +8,7 @@ together cannot share the last one of a quota.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from postroad.mail.account import AccountPolicies
 from postroad.mail.address import Address
@@ -40,6 +40,8 @@ class Rights:
         self._used: dict[str, Used] = {}
         self._buckets: dict[str, Bucket] = {}
         self._permits: dict[str, Permit] = {}
+        # Who may be sending again what was accepted: that costs nothing, and only the message tells.
+        self.repeaters: Container[str] = ()
         self._hour = hour_of(clock.now())
         self.reload(policies, origin)
 
@@ -71,7 +73,7 @@ class Rights:
     def mail(self, permit: Permit, sender: Address | None, size: int | None) -> Reply | None:
         """The answer to MAIL: None, or why this account may not send that now."""
         refusal = permit.sender(sender, size)
-        if refusal is None and permit.counted:
+        if refusal is None and permit.counted and permit.account not in self.repeaters:
             hour = hour_of(self._clock.now())
             refusal = consider_quota(permit.policy, self._used_by(permit.account, hour), 0)
         return refusal

@@ -47,6 +47,7 @@ class AccountPolicy:
     max_rate: Rate | None = None
     max_message_size: int | None = None
     max_recipients: int | None = None
+    max_connections: int = 100
     lane: Lane | None = None
     idempotency: tuple[str, ...] = ("header", "envid")
     lint: str = "off"

@@ -251,7 +251,9 @@ def _from_clause(peer: Peer, hostname: str) -> str:
     # Without the zone of a link-local address: it means nothing elsewhere.
     address = peer.address.partition("%")[0]
     literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-    return f"from {_UNFIT_HELO.sub('', peer.helo)[:255] or 'unknown'} ({literal})"
+    # RFC 5321 4.4: TCP-info is the address, or its name and the address.
+    name = f"{_UNFIT_HELO.sub('', peer.name)[:255]} " if peer.name else ""
+    return f"from {_UNFIT_HELO.sub('', peer.helo)[:255] or 'unknown'} ({name}{literal})"
 
 
 def _is_numeric(address: str) -> bool:

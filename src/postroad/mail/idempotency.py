@@ -14,7 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from hashlib import sha256
+from zlib import crc32
 
+from postroad.mail.canonical import relaxed_body_hash
 from postroad.mail.frozen import dataclass
 from postroad.mail.headers import fields, value
 from postroad.mail.message import Content, Envelope, Instant, Submission
@@ -107,10 +109,11 @@ def digest_of(envelope: Envelope, content: Content) -> bytes:
     """What two submissions have in common that are the same: sender, recipients in any order, octets."""
     sender = str(envelope.sender).encode() if envelope.sender is not None else b""
     body = content.body
+    # As a large body was read while it was received, whether this one went to disk or not: a door
+    # that keeps more in memory must not make another message of it.
     if isinstance(body, bytes):
-        shown = sha256(body).digest()
+        shown = relaxed_body_hash(body) + b"%d %d" % (len(body), crc32(body))
     else:
-        # Read while it was received; its octets are on disk by now.
         shown = body.relaxed_hash + b"%d %d" % (body.size, body.crc)
     digest = sha256()
     for piece in (sender, *_recipients(envelope), b"", content.head, shown):

@@ -20,6 +20,7 @@ from postroad.mail.frozen import dataclass
 from postroad.mail.headers import fields
 from postroad.mail.mime import (
     IDENTITY,
+    MAX_DEPTH,
     Facts,
     Kind,
     Octets,
@@ -64,7 +65,9 @@ class _Load(NamedTuple):
     high: int
 
 
-def mend(head: bytes, body: Octets, *, long_lines: bool, downgrade: bool) -> Mended | Reply:
+def mend(
+    head: bytes, body: Octets, *, long_lines: bool, downgrade: bool, depth: int = MAX_DEPTH
+) -> Mended | Reply:
     """What to change, or the reply that says why the message cannot be sent.
 
     `long_lines`: encode what has lines too long; `downgrade`: and what has octets above 127.
@@ -77,7 +80,7 @@ def mend(head: bytes, body: Octets, *, long_lines: bool, downgrade: bool) -> Men
             f"Header {printable(cannot.name)} has a line of more than {LONG_LINE} octets: {cannot.why}"
         )
     try:
-        found = regions(head, body)
+        found = regions(head, body, depth)
     except TooComplex as error:
         if not long_lines:
             return Mended(head, (), eight_bit=True)

@@ -93,6 +93,7 @@ class Peer:
 
     `protocol` is the RFC 3848 word for Received (ESMTPSA ...), `tls` a short
     printable description of the session's TLS ("TLSv1.3 TLS_AES_256_GCM_SHA384").
+    `name`: its name in DNS, where a host in front of us said it; "": nobody looked.
     """
 
     address: str
@@ -102,6 +103,7 @@ class Peer:
     tls: str | None = None
     login: str | None = None
     method: str | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

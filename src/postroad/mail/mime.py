@@ -39,6 +39,10 @@ class TooComplex(Exception):
     """More parts, or deeper, or with larger headers than any program makes; the text says which."""
 
 
+class TooDeep(TooComplex):
+    """Parts within parts, further down than is allowed."""
+
+
 class Kind(Enum):
     """What a region of a body is: the header of a part, its content, or what lies between parts."""
 
@@ -100,9 +104,31 @@ def is_signed(head: bytes) -> bool:
     return any(field.name in SIGNATURES for field in fields(head))
 
 
-def regions(head: bytes, body: Octets) -> list[Region]:
+def may_nest(head: bytes) -> bool:
+    """Whether a message with this header can have parts at all."""
+    lower = head.lower()
+    return b"multipart/" in lower or b"message/" in lower
+
+
+def surely_flat(body: bytes, depth: int) -> bool:
+    """Whether parts cannot be nested deeper, by a count: each needs its type, or is the digest's message."""
+    return 2 * body.lower().count(b"content-type") + 2 <= depth
+
+
+def too_deep(head: bytes, body: Octets, depth: int) -> str | None:
+    """What is wrong with a message whose parts are nested deeper; None where they are not."""
+    try:
+        regions(head, body, depth)
+    except TooDeep as error:
+        return str(error)
+    except TooComplex:
+        return None
+    return None
+
+
+def regions(head: bytes, body: Octets, depth: int = MAX_DEPTH) -> list[Region]:
     """All of the body, in order. Raises TooComplex."""
-    walk = _Walk(body)
+    walk = _Walk(body, depth)
     walk.entity(facts(head), -1, 0, len(body), sealed=is_signed(head), depth=0)
     return walk.found
 
@@ -128,14 +154,15 @@ def find(body: Octets, mark: bytes, start: int, end: int) -> int:
 class _Walk:
     """One pass; each level of multiparts looks for its own boundary in its own part."""
 
-    def __init__(self, body: Octets) -> None:
+    def __init__(self, body: Octets, depth: int) -> None:
         self._body = body
+        self._depth = depth
         self.found: list[Region] = []
 
     def entity(self, said: Facts, head: int, start: int, end: int, *, sealed: bool, depth: int) -> None:
         """What lies below a header."""
-        if depth > MAX_DEPTH:
-            raise TooComplex(f"parts nested more than {MAX_DEPTH} deep")
+        if depth > self._depth:
+            raise TooDeep(f"parts nested more than {self._depth} deep")
         main = said.media.partition("/")[0]
         if main == "multipart" and said.encoding in IDENTITY and said.boundary is not None:
             sealed = sealed or said.media == "multipart/signed"

@@ -1,7 +1,7 @@
 """XCLIENT, by which a named host says for whom it speaks (Postfix, XCLIENT_README).
 
-Pure reading of the command's argument. NAME, DESTADDR and DESTPORT are checked and
-have no use here: no decision and no log line of ours goes by them.
+Pure reading of the command's argument. DESTADDR and DESTPORT are checked and have no use
+here; NAME is told in Received and in the log, and no decision goes by it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class XclientError(ValueError):
 class Claim:
     """What one XCLIENT says of the client; None where it says nothing.
 
-    `address` "unknown", `port` 0, `helo` and `login` "": said to be unavailable.
+    `address` "unknown", `port` 0, `helo`, `login` and `name` "": said to be unavailable.
     `protocol` is SMTP or ESMTP.
     """
 
@@ -43,6 +43,7 @@ class Claim:
     helo: str | None = None
     protocol: str | None = None
     login: str | None = None
+    name: str | None = None
 
 
 def parse(argument: str) -> Claim:
@@ -119,7 +120,7 @@ def _login(claim: Claim, value: str) -> Claim:
 def _name(claim: Claim, value: str) -> Claim:
     if value and not _NAME.fullmatch(value):
         raise XclientError("NAME is no host name")
-    return claim
+    return replace(claim, name=value)
 
 
 def _destaddr(claim: Claim, value: str) -> Claim:
