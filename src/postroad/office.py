@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from postroad.adapters.hub import EventHub
 from postroad.adapters.journal import Journal
+from postroad.adapters.privileges import Identity, drop, user_name
 from postroad.config.model import Config, TlsConfig
 from postroad.engine.recovery import recover
 from postroad.parts import Material, build_office, material
@@ -45,9 +46,7 @@ def become_owner(config: Config) -> None:
     """Root works as the user whose queue it is: files it made the daemon could not open."""
     owner = config.spool_path.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
-        os.setgroups([])
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
+        drop(Identity(user_name(owner.st_uid), owner.st_uid, owner.st_gid))
 
 
 async def _operate(

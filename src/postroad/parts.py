@@ -165,8 +165,11 @@ def material(config: Config) -> Material:
                 local_hop(address) if address.domain in names.domains else ways.hop_for(address)
             ),
             names=names,
+            own_senders=submission.local_sender == "own",
         ),
-        maildrop=MaildropSettings(config.origin, submission.max_message_size, names),
+        maildrop=MaildropSettings(
+            config.origin, submission.max_message_size, names, submission.local_sender == "own"
+        ),
         aliases=aliases,
         origin=partial(origin_of, config),
     )

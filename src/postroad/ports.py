@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from postroad.mail.address import Address
 from postroad.mail.commands import Capabilities as Capabilities
-from postroad.mail.events import Event
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import (
     Content,
@@ -29,13 +28,10 @@ from postroad.mail.message import (
 )
 from postroad.mail.mime import Octets
 from postroad.mail.outcome import Stage, Trouble
-from postroad.mail.permit import Permit
-from postroad.mail.policy import Verdict, View
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Hop, Route
 from postroad.mail.tls import Requirement
 from postroad.mail.transaction import Transaction as Transaction
-from postroad.mail.why import Live, Why
 from postroad.ports_queue import Finished as Finished
 from postroad.ports_queue import HopDue as HopDue
 from postroad.ports_queue import MovingQueue as MovingQueue
@@ -45,6 +41,13 @@ from postroad.ports_queue import QueueFilter as QueueFilter
 from postroad.ports_queue import Restarted as Restarted
 from postroad.ports_queue import Terms as Terms
 from postroad.ports_queue import Witness as Witness
+
+if TYPE_CHECKING:
+    # Named in signatures alone, and slow to load for commands that live some milliseconds.
+    from postroad.mail.events import Event
+    from postroad.mail.permit import Permit
+    from postroad.mail.policy import Verdict, View
+    from postroad.mail.why import Live, Why
 
 
 class StorageFull(Exception):

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import pwd
 import socket
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -404,3 +406,42 @@ def test_a_daemon_that_does_not_answer_is_told_apart(tmp_path: Path) -> None:
 def test_an_answer_is_read_with_care(line: bytes, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         local_client._checked(line)
+
+
+async def test_with_own_senders_a_user_sends_as_himself_alone() -> None:
+    me = pwd.getpwuid(os.getuid()).pw_name
+    request = {"verb": "submit", "recipients": ["b@example.org"], "size": 4}
+    async with office(operators=()) as opened:
+        opened.door.settings = replace(opened.door.settings, own_senders=True)
+        codes = [
+            (await opened.ask({**request, "sender": sender}, b"x\n\ny"))[0]["code"]
+            for sender in (
+                me,
+                f"{me.upper()}@origin.example",
+                f"{me}@localhost",
+                "<>",
+                "other",
+                f"{me}@example.com",
+            )
+        ]
+    assert codes == [250, 250, 250, 250, 550, 550]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dsn": []},
+        {"dsn": [["never"]]},
+        {"dsn": ["x"]},
+        {"tag": 3},
+        {"tag": "a\tb"},
+    ],
+)
+async def test_what_a_submission_asks_besides_is_believed_in_nothing(wrong: dict[str, object]) -> None:
+    request = {"verb": "submit", "sender": "", "recipients": ["b@example.org"], "size": 0}
+    async with office() as opened:
+        with pytest.raises(local_client.Denied):
+            await opened.ask({**request, **wrong})
+        refused = await opened.ask({**request, "dsn": [[None, "rfc822"]]})
+        assert opened.intake.taken == []
+    assert refused[0]["code"] == 501

@@ -26,7 +26,21 @@ JSON = st.recursive(
     max_leaves=8,
 )
 FIELDS = st.sampled_from(
-    ["verb", "size", "sender", "recipients", "notify", "ret", "envid", "body", "filter", "follow"]
+    [
+        "verb",
+        "size",
+        "sender",
+        "recipients",
+        "notify",
+        "ret",
+        "envid",
+        "body",
+        "filter",
+        "follow",
+        "dsn",
+        "tag",
+        "later",
+    ]
 )
 
 

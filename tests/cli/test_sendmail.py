@@ -9,18 +9,21 @@ import pwd
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from postroad.adapters.local_client import LocalEnvelope
 from postroad.cli import sendmail_door
+from postroad.mail.lifecycle import State
 from postroad.mail.message import Body, Notify, Ret, Submission
 from postroad.mail.reply import Reply
 from postroad.ports import QueueFilter
-from tests.support.build import queue_id
+from tests.support import happenings
+from tests.support.build import deferred, message, queue_id, recipient
 from tests.support.operating import Office, office
+from tests.support.queued import fill
 
 RUN = "import sys; sys.argv = sys.argv[1:]; from postroad.cli.sendmail import program; program()"
 SOURCE = str(Path(__file__).parent.parent.parent / "src")
@@ -42,6 +45,7 @@ async def start(
     config = state / "postroad.toml"
     config.write_text(
         'hostname = "mail.example.com"\nstate_directory = "."\n[submission]\nmax_message_size = "1MiB"\n'
+        '[local]\naliases = "aliases"\n'
     )
     environ = {"POSTROAD_CONFIG": str(config), "PATH": os.environ["PATH"]}
     return await asyncio.create_subprocess_exec(
@@ -176,7 +180,7 @@ async def test_dots_at_the_start_of_lines_stay() -> None:
 async def test_verbose_tells_the_queue_id() -> None:
     async with office() as daemon:
         done = await sendmail(daemon.path.parent, "-v", "b@example.org")
-    assert done == Done(0, f"queued as {queue_id(1)}\n", "")
+        assert done == Done(0, f"queued as {queue_id(1)} in {daemon.path.parent}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -349,9 +353,6 @@ async def test_newaliases_has_nothing_to_do(tmp_path: Path) -> None:
     ("option", "asked"),
     [
         ("-q", QueueFilter()),
-        (f"-qI{queue_id(1)}", QueueFilter(ids=(queue_id(1),))),
-        ("-qRb@example.org", QueueFilter(to="b@example.org")),
-        ("-qSa@example.com", QueueFilter(sender="a@example.com")),
     ],
 )
 async def test_q_asks_the_daemon_to_try_again(option: str, asked: QueueFilter) -> None:
@@ -360,18 +361,81 @@ async def test_q_asks_the_daemon_to_try_again(option: str, asked: QueueFilter) -
         assert daemon.control.asked == [("retry", asked, os.getuid())]
 
 
+@pytest.mark.parametrize(
+    ("options", "verb", "numbers"),
+    [
+        (f"-qI{queue_id(2)}", "retry", [2]),
+        ("-qRB1@EXAMPLE", "retry", [1]),
+        ("-qSa@example -q!Rb1", "retry", [2, 3]),
+        ("-Qlooks-odd -qRb2", "hold", [2]),
+        ("-Q -qQ", "release", [3]),
+        ("-Q -qQpolicy", "release", []),
+    ],
+)
+async def test_q_selects_by_parts_of_ids_and_addresses(options: str, verb: str, numbers: list[int]) -> None:
+    async with office() as daemon:
+        rows = [recipient(f"b{n}@example.org", message=queue_id(n)) for n in (1, 2, 3)]
+        rows[2] = replace(rows[2], state=State.HELD)
+        await fill(daemon.path.parent, *((message(n), [rows[n - 1]], b"x\r\n") for n in (1, 2, 3)))
+        assert await sendmail(daemon.path.parent, *options.split()) == Done(0, "", "")
+        asked = [(verb, QueueFilter(ids=tuple(map(queue_id, numbers))), os.getuid())]
+        assert daemon.control.asked == (asked if numbers else [])
+        listed = await sendmail(daemon.path.parent, "-qQ", name="mailq")
+    assert [number for number in (1, 2, 3) if queue_id(number) in listed.out] == [3]
+
+
 async def test_q_without_a_daemon_says_so(tmp_path: Path) -> None:
     assert (await sendmail(tmp_path, "-q")).exit == os.EX_UNAVAILABLE
 
 
-async def test_bv_says_which_addresses_mail_could_be_sent_to(tmp_path: Path) -> None:
-    done = await sendmail(tmp_path, "-bv", "root", "B <b@example.org>", "b@@example")
+async def test_bv_says_where_mail_would_go(tmp_path: Path) -> None:
+    (tmp_path / "aliases").write_text("root: ops\nops: anna@example.net, b@example.org\nx: y\ny: x\n")
+    done = await sendmail(tmp_path, "-bv", "root", "B <b@example.org>", "b@@example", "nobody", "x")
     assert done.exit == os.EX_NOUSER
-    first, second, third = done.out.splitlines()
-    assert first == "root@mail.example.com... deliverable: mailer smtp, host mail.example.com"
-    assert second == "b@example.org... deliverable: mailer smtp, host example.org"
-    assert third.startswith("b@@example... undeliverable: ")
-    assert (await sendmail(tmp_path, "-bv", "root")).exit == 0
+    lines = done.out.splitlines()
+    assert lines[:4] == [
+        "root@mail.example.com... aliased to anna@example.net, b@example.org",
+        "anna@example.net... deliverable: mailer smtp, host example.net",
+        "b@example.org... deliverable: mailer smtp, host example.org",
+        "b@example.org... deliverable: mailer smtp, host example.org",
+    ]
+    assert lines[4].startswith("b@@example... undeliverable: ")
+    assert lines[5].startswith("nobody@mail.example.com... waits: no alias for nobody in ")
+    assert "lead in a circle: x -> y -> x" in lines[6]
+    assert (await sendmail(tmp_path, "-bv", "ops")).exit == 0
+    assert (await sendmail(tmp_path, "-bv", "nobody")).exit == os.EX_TEMPFAIL
+
+
+async def test_few_callers_ask_for_more_and_the_daemon_hears_it() -> None:
+    async with office() as daemon:
+        plain = await sent(daemon, "b@example.org")
+        asked = await sent(daemon, "-G", "-U", "-odq", "-L", "nightly", "b@example.org")
+    assert (plain.gateway, plain.later, plain.envelope.smtputf8, plain.peer.tag) == (
+        False,
+        False,
+        False,
+        None,
+    )
+    assert (asked.gateway, asked.later, asked.envelope.smtputf8, asked.peer.tag) == (
+        True,
+        True,
+        True,
+        "nightly",
+    )
+
+
+async def test_said_twice_v_tells_what_becomes_of_the_message() -> None:
+    async with office() as daemon:
+        process = await start(daemon.path.parent, "-v", "-v", "b@example.org")
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(LETTER)
+        process.stdin.close()
+        assert await process.stdout.readline() == f"queued as {queue_id(1)}\n".encode()
+        daemon.emit(happenings.tried(deferred()))
+        out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert out.startswith(b"b0@example.org... deferred by ")
 
 
 @pytest.mark.parametrize("option", ["-bV", "--version", "-d0.1", "--help"])
@@ -413,9 +477,9 @@ async def test_bs_speaks_smtp_and_submits_each_message() -> None:
             "QUIT",
         )
         first, second = daemon.intake.taken
-    codes = "220 250 250 250 250 250 250 250 250 354 250 250 250 354 250 221"
+    codes = "220 250 250 250 250 250 250 250 250 250 250 354 250 250 250 354 250 221"
     assert " ".join(line[:3] for line in said) == codes
-    assert said[10] == f"250 2.0.0 queued as {queue_id(1)}"
+    assert said[12] == f"250 2.0.0 queued as {queue_id(1)}"
     assert (str(first.envelope.sender), recipients(first)) == (
         "a@example.com",
         ["b@example.org", "root@origin.example"],
@@ -432,9 +496,13 @@ async def test_bs_speaks_smtp_and_submits_each_message() -> None:
         (("MAIL FROM:<a@b.example>", "MAIL FROM:<a@b.example>"), "503"),
         (("MAIL TO:<a@b.example>",), "501"),
         (("MAIL FROM:<a@b.example> SIZE=99999999",), "552"),
-        (("MAIL FROM:<a@b.example> RET=FULL",), "555"),
+        (("MAIL FROM:<a@b.example> RET=FULL ENVID=a+2Bb SMTPUTF8",), "250"),
+        (("MAIL FROM:<a@b.example> RET=HALF",), "555"),
+        (("MAIL FROM:<a@b.example> ENVID=+",), "501"),
         (("MAIL FROM:<a@b.example>", "RCPT TO:<>"), "501"),
-        (("MAIL FROM:<a@b.example>", "RCPT TO:<a@b.example> NOTIFY=NEVER"), "555"),
+        (("MAIL FROM:<a@b.example>", "RCPT TO:<a@b.example> NOTIFY=NEVER"), "250"),
+        (("MAIL FROM:<a@b.example>", "RCPT TO:<a@b.example> NOTIFY=SOMETIMES"), "501"),
+        (("MAIL FROM:<a@b.example>", "RCPT TO:<a@b.example> X=Y"), "555"),
         (("NONSENSE",), "500"),
         (("VRFY a",), "252"),
         (("RSET",), "250"),
@@ -445,6 +513,29 @@ async def test_bs_answers_what_is_out_of_place(lines: tuple[str, ...], code: str
     async with office() as daemon:
         said = await dialogue(daemon, *lines)
     assert said[-1][:3] == code
+
+
+async def test_bs_hands_on_what_each_recipient_s_sender_wants_to_hear() -> None:
+    async with office() as daemon:
+        await dialogue(
+            daemon,
+            "EHLO me",
+            "MAIL FROM:<grün@example.com> SMTPUTF8 RET=HDRS ENVID=id+2B1",
+            "RCPT TO:<b@example.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;B+2Bx@example.org",
+            "RCPT TO:<c@example.org>",
+            "DATA",
+            "Subject: x",
+            "",
+            ".",
+            "QUIT",
+        )
+        (taken,) = daemon.intake.taken
+    envelope = taken.envelope
+    assert (envelope.smtputf8, envelope.ret, envelope.envid) == (True, Ret.HDRS, "id+2B1")
+    assert [(to.notify, to.orcpt) for to in envelope.recipients] == [
+        (Notify.SUCCESS | Notify.DELAY, "rfc822;B+2Bx@example.org"),
+        (None, None),
+    ]
 
 
 async def test_bs_passes_the_daemons_refusal_on() -> None:

@@ -56,7 +56,7 @@ def changed(line: str, name: str = "sendmail") -> dict[str, object]:
             "-i -m -v -f a@b.example -F 'A B' -- c@d.example",
             {
                 "lone_dot_ends": False,
-                "verbose": True,
+                "verbose": 1,
                 "sender": "a@b.example",
                 "full_name": "A B",
                 "recipients": ["c@d.example"],
@@ -114,16 +114,24 @@ def test_callers_are_understood(caller: str, line: str, meaning: dict[str, objec
         ("-qf", {"mode": "run"}),
         ("-q15m", {}),
         ("-qp15m", {}),
-        ("-qI3A", {"mode": "run", "select": {"ids": ["3A"]}}),
-        ("-qRa@b.example", {"mode": "run", "select": {"to": "a@b.example"}}),
-        ("-qSa@b.example", {"mode": "run", "select": {"sender": "a@b.example"}}),
+        ("-qI3A", {"mode": "run", "select": [("I", "3A", False)]}),
+        (
+            "-q!Ra@b -qSa@b.example",
+            {"mode": "run", "select": [("R", "a@b", True), ("S", "a@b.example", False)]},
+        ),
+        ("-bp -qQ", {"mode": "queue", "select": [("Q", "", False)]}),
+        ("-Qspam -qRx", {"mode": "hold", "select": [("R", "x", False)], "quarantine": "spam"}),
+        ("-Q -q!Qx", {"mode": "release", "select": [("Q", "x", True)], "quarantine": ""}),
+        ("-odq", {"later": True}),
+        ("-odb -v -v", {"verbose": 2}),
         ("-N NEVER", {"notify": ["never"]}),
         ("-R FULL", {"ret": "full"}),
         ("-B 7bit", {"body": "7BIT"}),
         ("-O IgnoreDots=True", {"lone_dot_ends": False}),
         ("-O DeliveryMode=b -ODialDelay=3", {}),
-        ("-G -U", {"gateway": True}),
-        ("-h 5 -n -m -om -x -s -T -c -J -Ac -Am -L tag -p proto -X /dev/null -Mx -ee -oQ/x", {}),
+        ("-G -U", {"gateway": True, "smtputf8": True}),
+        ("-L cron", {"tag": "cron"}),
+        ("-h 5 -n -m -om -x -s -T -c -J -Ac -Am -p proto -X /dev/null -Mx -ee -oQ/x", {}),
         ("-C /etc/x.toml", {"config": "/etc/x.toml"}),
     ],
 )
@@ -151,7 +159,9 @@ def test_options_mean_what_sendmail_means_by_them(line: str, meaning: dict[str, 
         "-V " + "x" * 101,
         "-qX3",
         "-qI",
-        "-q!Rx",
+        "-q!Xx",
+        "-q!",
+        "-Qspam",
         "--no-such-option",
     ],
 )
@@ -179,3 +189,37 @@ def test_any_command_line_is_understood_or_a_usage_error(words: list[str]) -> No
     except Usage:
         return
     assert not any(one.startswith("-") for one in options.recipients if "--" not in words)
+
+
+# What each option of sendmail(8), of Postfix's, Exim's, OpenSMTPD's, msmtp's and dma's sendmail does here.
+ACTS = """
+-t|-i|-oi|-ti|-f a@b|-fa@b|-r a@b|-ra@b|-f ''|-F name|-Fname|-bs|-bp|-bv a@b|-bi|-I|-bP|-q|-qf|-qIx
+-qRx|-qSx|-q!Ix|-qQ|-Qx -qIx|-N never|-N failure,delay,success|-R full|-R hdrs|-V id|-B 7BIT|-B8BITMIME|-U
+-G|-odq|-L tag|-v|-C /x|-d0.1|-- x|--version|--help|-bV|-O IgnoreDots=y
+"""
+PASSED_OVER = """
+-bm|-q15m|-qp15m|-oem|-oep|-oee|-oeq|-oew|-om|-odb|-odi|-odf|-oQ/x|-e m|-em|-eq|-h 3|-h3|-m|-n
+-p esmtp|-X /x|-Ac|-Am|-A x|-d21.4|-D /x|-x|-T|-s|-M|-E|-J|-c|-S|-O DeliveryMode=b|-O x=y|-oA/x
+"""
+REFUSED = "-bd|-bl|-bD|-bh|-bH|-bt|-bC|-W|-f|-N x|-R x|-B x|-Qx"
+
+
+def each_of(lines: str) -> list[str]:
+    return [call for line in lines.strip().splitlines() for call in line.split("|")]
+
+
+@pytest.mark.parametrize("line", each_of(ACTS))
+def test_an_option_that_counts_changes_what_is_done(line: str) -> None:
+    assert changed(line)
+
+
+@pytest.mark.parametrize("line", each_of(PASSED_OVER))
+def test_an_option_from_another_time_is_accepted_and_changes_nothing(line: str) -> None:
+    assert changed(line) == {}
+    assert changed(f"{line} a@b.example") == {"recipients": ["a@b.example"]}
+
+
+@pytest.mark.parametrize("line", each_of(REFUSED))
+def test_what_cannot_be_done_is_refused(line: str) -> None:
+    with pytest.raises(Usage):
+        parse("sendmail", shlex.split(line))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,13 @@ from postroad.engine.site import READY_MOST
 from postroad.mail.account import AccountPolicies, AccountPolicy
 from postroad.mail.backoff import RetryPolicy
 from postroad.mail.events import Accepted, Linted, Refused, StorageTrouble
+from postroad.mail.headers import fields
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Content, Lane, Location, Message, Recipient
+from postroad.mail.message import Content, Envelope, Lane, Location, Message, Recipient, Submission
 from postroad.mail.outcome import Stage
 from postroad.ports import Record, StorageBroken
-from tests.support.engine import CommittingQueue, FragileSpool, NoSigner, engine
+from tests.support.build import BODY, address, content, envelope_recipient
+from tests.support.engine import PEER, CommittingQueue, FragileSpool, NoSigner, engine
 from tests.support.loop import virtual
 from tests.support.scripted_network import Host, down, slow
 
@@ -286,3 +289,43 @@ async def test_nothing_is_told_of_an_account_that_is_not_looked_at() -> None:
         await post.submit("b@example.org")
         assert post.events.of(Linted) == []
         await post.gone()
+
+
+def handed(clock_now: float, **wishes: Any) -> Submission:
+    envelope = Envelope(address("a@example.com"), (envelope_recipient("b@example.org"),))
+    bare = content(b"Subject: x\r\n\r\n", BODY)
+    return Submission(envelope, bare, "user", PEER, clock_now, **wishes)
+
+
+@virtual
+async def test_what_is_only_to_be_queued_waits_for_a_run_of_the_queue() -> None:
+    async with engine({"mx.example.org": Host()}) as post:
+        await post.submit("warm@example.org")
+        await post.gone(within=5)
+        reply = await post.gate.accept(handed(post.clock.now(), later=True))
+        id = reply.text.rpartition(" ")[2]
+        (row,) = post.rows(id)
+        assert (row.state, row.attempts) == (State.WAITING, 0)
+        assert 890 < row.due - post.clock.now() <= 900
+        await asyncio.sleep(60)
+        assert len(post.arrived()) == 1
+        await post.operate("retry")
+        await post.gone(id, within=5)
+        assert (await post.gate.accept(handed(post.clock.now(), later=True))).code == 250
+        await post.gone(within=1000)
+
+
+@virtual
+async def test_what_a_gateway_hands_on_gets_a_trace_field_and_nothing_else() -> None:
+    async with engine({"mx.example.org": Host()}) as post:
+        await post.gate.accept(handed(post.clock.now(), gateway=True))
+        await post.gate.accept(handed(post.clock.now()))
+        await post.gone(within=5)
+        names = [
+            [field.name for field in fields(one.content.partition(b"\r\n\r\n")[0] + b"\r\n")]
+            for one in post.arrived()
+        ]
+    assert names == [
+        [b"received", b"subject"],
+        [b"received", b"date", b"message-id", b"from", b"subject"],
+    ]

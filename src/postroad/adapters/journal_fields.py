@@ -191,6 +191,8 @@ def _peer(peer: Peer) -> dict[str, Any]:
     }
     if peer.name:
         fields["name"] = clean(peer.name)
+    if peer.tag is not None:
+        fields["tag"] = clean(peer.tag)
     if f"{peer.address}{peer.helo}{peer.protocol}{peer.tls}{peer.login}{peer.method}".isprintable():
         return fields
     return {key: clean(value) if isinstance(value, str) else value for key, value in fields.items()}

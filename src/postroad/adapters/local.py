@@ -28,6 +28,7 @@ from postroad.adapters.local_request import (
     SubmitRequest,
     Unacceptable,
     canonical_content,
+    check_own,
     parse_request,
     queue_filter,
     submit_request,
@@ -78,12 +79,16 @@ class Following(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """What a reload may change. `hop_of` answers str(Hop) of an address, to follow what waits for a hop."""
+    """What a reload may change. `hop_of` answers str(Hop) of an address, to follow what waits for a hop.
+
+    `own_senders`: users send as themselves alone; operators as anybody.
+    """
 
     origin: str
     max_message_size: int
     hop_of: Callable[[Address], str]
     names: LocalNames = field(default_factory=LocalNames)
+    own_senders: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,8 @@ class LocalDoor:
         try:
             given = self.settings
             wanted = submit_request(request, given.origin, given.max_message_size, given.names)
+            if given.own_senders and client.uid not in self._operators:
+                await asyncio.to_thread(check_own, wanted, client.uid, given.origin, given.names)
         except Unacceptable as refused:
             await _say_reply(client, refused.reply)
             return
@@ -309,8 +316,10 @@ class LocalDoor:
                 envelope=wanted.envelope,
                 content=content,
                 account=f"uid:{client.uid}",
-                peer=Peer(address=f"userid {client.uid}", protocol="local"),
+                peer=Peer(address=f"userid {client.uid}", protocol="local", tag=wanted.tag),
                 received_at=self._clock.now(),
+                gateway=wanted.gateway,
+                later=wanted.later,
             )
             return await self._intake.accept(submission)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -50,11 +51,18 @@ class Unacceptable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SubmitRequest:
-    """An envelope and the announced size of the content in octets, line ends as they are."""
+    """An envelope and the announced size of the content in octets, line ends as they are.
+
+    `gateway`: nothing is to be completed; `later`: no attempt before a queue run; `tag`: a
+    word for the log.
+    """
 
     envelope: Envelope
     size: int
     follow: bool
+    gateway: bool = False
+    later: bool = False
+    tag: str | None = None
 
 
 def parse_request(line: bytes) -> dict[str, Any]:
@@ -104,10 +112,10 @@ def submit_request(
         raise Unacceptable(552, "5.3.4", f"Message of {size} octets; at most {max_size} are taken")
     sender_text = word(request, "sender")
     sender = _address(sender_text, origin, "5.1.7") if sender_text not in ("", "<>") else None
-    notify = _notify(request)
+    texts = _words(request, "recipients")
     recipients = tuple(
-        EnvelopeRecipient(_address(text, domain, "5.1.3"), notify)
-        for text in _words(request, "recipients")
+        EnvelopeRecipient(_address(text, domain, "5.1.3"), notify, orcpt)
+        for text, (notify, orcpt) in zip(texts, _asked(request, len(texts)), strict=True)
         for domain in (origin if "@" in text else names.domain_for(text, origin),)
     )
     if not recipients:
@@ -117,11 +125,18 @@ def submit_request(
         sender=sender,
         recipients=recipients,
         body=_body(request),
-        smtputf8=not all(address.is_ascii for address in addresses),
+        smtputf8=request.get("smtputf8") is True or not all(address.is_ascii for address in addresses),
         ret=_member(request, "ret", Ret),
         envid=_envid(request),
     )
-    return SubmitRequest(envelope, size, request.get("follow") is True)
+    return SubmitRequest(
+        envelope,
+        size,
+        request.get("follow") is True,
+        request.get("gateway") is True,
+        request.get("later") is True,
+        _optional_word(request, "tag"),
+    )
 
 
 def canonical_content(raw: bytes) -> Content:
@@ -140,6 +155,54 @@ def _address(text: str, origin: str, enhanced: str) -> Address:
         return parse_address(text, smtputf8=True, default_domain=origin)
     except AddressError as error:
         raise Unacceptable(553, enhanced, f"Bad address: {error}") from None
+
+
+def _asked(request: Mapping[str, Any], count: int) -> list[tuple[Notify | None, str | None]]:
+    """NOTIFY and ORCPT of each: "notify" for all, or "dsn" with [notify, orcpt] or null for each."""
+    given = request.get("dsn")
+    if given is None:
+        return [(_notify(request), None)] * count
+    if not isinstance(given, list) or len(given) != count:
+        raise BadRequest('"dsn" is not a list as long as the recipients')
+    asked: list[tuple[Notify | None, str | None]] = []
+    for each in given:
+        if each is None:
+            asked.append((None, None))
+            continue
+        if not isinstance(each, list) or len(each) != 2:
+            raise BadRequest('"dsn" has an item that is not [notify, orcpt]')
+        pair = {"notify": each[0], "orcpt": each[1]}
+        asked.append((_notify(pair), _orcpt(pair)))
+    return asked
+
+
+def _orcpt(request: Mapping[str, Any]) -> str | None:
+    """As it was written, still encoded (RFC 3461 4.2)."""
+    orcpt = _optional_word(request, "orcpt")
+    if orcpt is None:
+        return None
+    try:
+        xtext.split_orcpt(orcpt, smtputf8=True)
+    except xtext.XtextError as error:
+        raise Unacceptable(501, "5.5.4", f"ORCPT: {error}") from None
+    if len(orcpt) > xtext.MAX_ORCPT:
+        raise Unacceptable(501, "5.5.4", f"ORCPT is longer than {xtext.MAX_ORCPT} characters")
+    return orcpt
+
+
+def check_own(wanted: SubmitRequest, uid: int, origin: str, names: LocalNames) -> None:
+    """Unacceptable unless the sender is null, or the user by his login in a domain of ours. Blocks."""
+    sender = wanted.envelope.sender
+    if sender is None:
+        return
+    try:
+        login = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        login = f"uid-{uid}"
+    if sender.local.casefold() != login.casefold() or sender.domain not in names.domains | {origin}:
+        raise Unacceptable(
+            550, "5.7.1", f'{login} may send as {login}@{origin} alone (submission.local_sender = "own")'
+        )
 
 
 def _notify(request: Mapping[str, Any]) -> Notify | None:

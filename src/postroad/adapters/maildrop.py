@@ -19,7 +19,7 @@ import re
 import stat
 import time
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from postroad.adapters.local_request import (
     SubmitRequest,
     Unacceptable,
     canonical_content,
+    check_own,
     parse_request,
     submit_request,
 )
@@ -65,6 +66,7 @@ class MaildropSettings:
     origin: str
     max_message_size: int
     names: LocalNames = field(default_factory=LocalNames)
+    own_senders: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +212,10 @@ class MaildropDoor:
             envelope=dropped.request.envelope,
             content=dropped.content,
             account=f"uid:{dropped.uid}",
-            peer=_peer(dropped.uid),
+            peer=replace(_peer(dropped.uid), tag=dropped.request.tag),
             received_at=self._clock.now(),
+            gateway=dropped.request.gateway,
+            later=dropped.request.later,
         )
         return await self._intake.accept(submission, id)
 
@@ -274,6 +278,8 @@ def _understood(data: bytes, uid: int, settings: MaildropSettings) -> _Dropped:
     if request["verb"] != "submit":
         raise NoMessage("a request that is no submission")
     wanted = submit_request(request, settings.origin, settings.max_message_size, settings.names)
+    if settings.own_senders and uid not in (0, os.geteuid()):
+        check_own(wanted, uid, settings.origin, settings.names)
     if wanted.size != len(raw):
         raise NoMessage(f"{len(raw)} octets of content where {wanted.size} were announced")
     return _Dropped(uid, wanted, canonical_content(raw))

@@ -26,6 +26,9 @@ from postroad.ports import DamagedRecord, Finished, QueueFilter, StorageBroken
 
 T = TypeVar("T")
 
+# nice(2) of a list once it has begun.
+PATIENT = 10
+
 
 def list_queue(config: str, args: Namespace) -> int:
     """What waits, page by page: a long queue is shown as it is read."""
@@ -93,6 +96,13 @@ async def print_pages(
     """Each page is out before the next is read."""
     async for page in pages:
         print("\n".join(line for pair in page for line in lines(*pair)), flush=True)
+        step_back()
+
+
+def step_back() -> None:
+    """What is left of a long list comes after the mail of this machine."""
+    if os.nice(0) < PATIENT:
+        os.nice(PATIENT - os.nice(0))
 
 
 async def _list_text(settings: Config, wanted: QueueFilter) -> None:
@@ -120,6 +130,7 @@ async def _list_mailq(settings: Config, wanted: QueueFilter) -> None:
     async with reading(settings) as index:
         async for each in whole(index.pages(wanted)):
             print("\n".join(listing.message(*each)))
+            step_back()
     print("\n".join(listing.end()))
 
 
@@ -127,6 +138,7 @@ async def _list_postqueue_json(settings: Config, wanted: QueueFilter) -> None:
     async with reading(settings) as index:
         async for each in whole(index.pages(wanted)):
             print(as_json(*each))
+            step_back()
 
 
 _FORMATS = {

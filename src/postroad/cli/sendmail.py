@@ -15,7 +15,9 @@ from postroad.cli.sendmail_options import (
     ALIASES,
     COUNT,
     HELP,
+    HOLD,
     QUEUE,
+    RELEASE,
     RUN,
     SMTP,
     VERIFY,
@@ -36,6 +38,9 @@ EX_UNAVAILABLE, EX_SOFTWARE, EX_OSERR, EX_IOERR = 69, 70, 71, 74
 EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 75, 77, 78
 
 CHUNK = 1 << 16
+# Ids in one request.
+BATCH = 2000
+_VERBS = {RUN: "retry", HOLD: "hold", RELEASE: "release"}
 
 
 class Failure(Exception):
@@ -132,9 +137,37 @@ def _deliver(options: Options, settings: Settings) -> int:
     if sender and not options.gateway and not message.has(fields, b"from"):
         fields.insert(0, message.from_field(_full_name(options), sender))
     request = door.envelope(sender, recipients, options.notify, options.ret, options.envid, options.body)
-    answer = door.submit(settings.state_directory, request, message.joined(fields, body))
-    _tell(answer, options)
+    request |= _wishes(options)
+    if settings.local_sender == "own":
+        # The daemon looks, too; while it is down nobody else would, before exit 0.
+        _check_own(sender, settings)
+    if options.verbose > 1:
+        from postroad.cli.sendmail_trace import Trace
+
+        trace = Trace(len(recipients))
+        answer = door.submit(settings.state_directory, request, message.joined(fields, body), trace)
+    else:
+        answer = door.submit(settings.state_directory, request, message.joined(fields, body))
+    _tell(answer, options, settings)
     return EX_OK
+
+
+def _wishes(options: Options) -> dict[str, object]:
+    """What few callers ask for."""
+    asked: dict[str, object] = {
+        "smtputf8": options.smtputf8,
+        "gateway": options.gateway,
+        "later": options.later,
+        "tag": options.tag,
+    }
+    return {key: value for key, value in asked.items() if value}
+
+
+def _check_own(sender: str, settings: Settings) -> None:
+    login = _login()
+    own = {"", login, *(f"{login}@{domain}" for domain in (settings.origin, settings.hostname, "localhost"))}
+    if os.getuid() != 0 and sender not in own:
+        raise Failure(f'{login} may not send as {sender} (submission.local_sender = "own")', EX_NOPERM)
 
 
 def read_message(fd: int, limit: int, lone_dot_ends: bool) -> bytes:
@@ -206,10 +239,10 @@ def _full_name(options: Options) -> str:
     return message.name_in_gecos(entry.pw_gecos, entry.pw_name)
 
 
-def _tell(answer: dict[str, object], options: Options) -> None:
+def _tell(answer: dict[str, object], options: Options, settings: Settings) -> None:
     """Quiet, but for -v, and for a person who would wonder where the mail stays."""
-    if options.verbose and answer.get("id"):
-        _print(f"queued as {answer['id']}", sys.stdout)
+    if options.verbose == 1 and answer.get("id"):
+        _print(f"queued as {answer['id']} in {os.path.normpath(settings.state_directory)}", sys.stdout)
     elif not answer.get("id") and (options.verbose or (sys.stderr is not None and sys.stderr.isatty())):
         _print(f"sendmail: {answer.get('text')}", sys.stderr)
 
@@ -237,7 +270,7 @@ def _about(mode: str) -> int:
     if mode == HELP:
         print(
             "usage: sendmail [-t] [-i] [-f SENDER] [-F NAME] [-N NOTIFY] [-R RET] [-V ENVID] [RECIPIENT...]\n"
-            "       sendmail -bs | -bp | -bv ADDRESS... | -q[Iid|Rrecipient|Ssender]"
+            "       sendmail -bs | -bp | -bv ADDRESS... | [-Q[REASON]] -q[[!]Iid|Rrecipient|Ssender|Qreason]"
         )
     return EX_OK
 
@@ -252,7 +285,9 @@ def _smtp(options: Options, settings: Settings) -> int:
 def _queue(options: Options, settings: Settings) -> int:
     from postroad.cli.sendmail_queue import print_count, print_queue
 
-    return (print_count if options.mode == COUNT else print_queue)(settings.state_directory)
+    if options.mode == COUNT:
+        return print_count(settings.state_directory)
+    return print_queue(settings.state_directory, options.select)
 
 
 def _verify(options: Options, settings: Settings) -> int:
@@ -260,17 +295,26 @@ def _verify(options: Options, settings: Settings) -> int:
 
     if not options.recipients:
         raise Usage("-bv needs addresses")
-    return verify(options.recipients, settings.origin)
+    return verify(options.recipients, settings.origin, settings.path)
 
 
-def _retry(options: Options, settings: Settings) -> int:
-    """Ask the daemon to try again at once what waits, all of it or what is selected."""
-    which: dict[str, object] = {"all": True} if options.select is None else {"filter": options.select}
+def _operate(options: Options, settings: Settings) -> int:
+    """Ask the daemon to try again, to hold or to release, all of it or what is selected."""
+    verb = _VERBS[options.mode]
+    requests: list[dict[str, object]] = [{"all": True}]
+    if options.select:
+        from postroad.cli.sendmail_queue import ids_of
+
+        ids, exit = ids_of(settings.state_directory, options.select)
+        if exit or not ids:
+            return exit
+        requests = [{"filter": {"ids": ids[n : n + BATCH]}} for n in range(0, len(ids), BATCH)]
     try:
-        for _ in door.ask(settings.state_directory, door.request_line(verb="retry", **which)):
-            pass
+        for request in requests:
+            for _ in door.ask(settings.state_directory, door.request_line(verb=verb, **request)):
+                pass
     except door.Down as down:
-        raise Failure(f"the daemon is down ({down}): nothing is retried", EX_UNAVAILABLE) from None
+        raise Failure(f"the daemon is down ({down}): nothing is done", EX_UNAVAILABLE) from None
     return EX_OK
 
 
@@ -291,7 +335,9 @@ _ACTIONS: dict[str, Callable[[Options, Settings], int]] = {
     QUEUE: _queue,
     COUNT: _queue,
     VERIFY: _verify,
-    RUN: _retry,
+    RUN: _operate,
+    HOLD: _operate,
+    RELEASE: _operate,
     ALIASES: _aliases,
 }
 

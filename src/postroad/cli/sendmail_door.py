@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from postroad.cli.sendmail_trace import Trace
+
 ANSWER_TIMEOUT = 300.0
 BUSY_SECONDS = 5.0
 MAX_LINE = 1 << 20
@@ -57,14 +59,17 @@ def envelope(
     }
 
 
-def submit(state_directory: str, request: dict[str, object], content: bytes) -> dict[str, object]:
+def submit(
+    state_directory: str, request: dict[str, object], content: bytes, trace: Trace | None = None
+) -> dict[str, object]:
     """Hand a message to the daemon, or leave it in the maildrop; its answer: "id", "text".
 
-    Durable when it returns. Raises Refused.
+    Durable when it returns. Raises Refused. `trace` is told what becomes of it.
     """
-    line = _line({**request, "size": len(content)})
+    line = _line({**request, "size": len(content), **({"follow": True} if trace else {})})
     try:
-        answer = next(ask(state_directory, line, content), None)
+        answers = ask(state_directory, line, content)
+        answer = next(answers, None)
     except Down as down:
         _check_addresses(request)
         return {"id": None, "text": drop(os.path.join(state_directory, "maildrop"), line, content, str(down))}
@@ -73,9 +78,23 @@ def submit(state_directory: str, request: dict[str, object], content: bytes) -> 
         raise Refused("the daemon went away without an answer", EX_TEMPFAIL)
     code = answer.get("code")
     if isinstance(code, int) and code // 100 == 2:
+        if trace is not None:
+            _follow(answer, answers, trace)
         return answer
     status = answer.get("enhanced") or ""
     raise Refused(f"{code} {status} {answer.get('text', '')}", exit_code(code, str(status)))
+
+
+def _follow(first: dict[str, object], answers: Iterator[dict[str, object]], trace: Trace) -> None:
+    trace.tell(first)
+    try:
+        for said in answers:
+            trace.tell(said)
+            if trace.enough:
+                return
+    except Refused:
+        # The daemon ends, or nothing happens for long: the message is its own, whatever follows.
+        return
 
 
 def _check_addresses(request: dict[str, object]) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-DELIVER, SMTP, QUEUE, VERIFY, ALIASES, RUN, COUNT, VERSION, HELP = (
+DELIVER, SMTP, QUEUE, VERIFY, ALIASES, RUN, HOLD, RELEASE, COUNT, VERSION, HELP = (
     "deliver",
     "smtp",
     "queue",
     "verify",
     "aliases",
     "run",
+    "hold",
+    "release",
     "count",
     "version",
     "help",
@@ -60,10 +62,18 @@ class Options:
         self.ret: str | None = None
         self.envid: str | None = None
         self.body: str | None = None
-        self.verbose = False
+        # How often -v was said.
+        self.verbose = 0
         self.gateway = False
+        self.smtputf8 = False
+        # -odq: no attempt before the next queue run.
+        self.later = False
+        self.tag: str | None = None
         self.config: str | None = None
-        self.select: dict[str, object] | None = None
+        # Of -q: what is looked at (I, R, S, Q), the text to be found there, and whether it must not be.
+        self.select: list[tuple[str, str, bool]] = []
+        # Of -Q: the reason to hold mail for, "": release it.
+        self.quarantine: str | None = None
 
 
 def parse(name: str, arguments: Sequence[str]) -> Options:
@@ -82,7 +92,16 @@ def parse(name: str, arguments: Sequence[str]) -> Options:
             _cluster(argument, rest, options)
         else:
             options.recipients.append(argument)
+    if options.quarantine is not None:
+        _quarantine(options)
     return options
+
+
+def _quarantine(options: Options) -> None:
+    """-Qreason holds, -Q alone releases; what they are about must be selected."""
+    if not options.select:
+        raise Usage("-Q is about mail that -qIid, -qRrecipient, -qSsender or -qQ selects")
+    options.mode = HOLD if options.quarantine else RELEASE
 
 
 def _cluster(argument: str, rest: list[str], options: Options) -> None:
@@ -111,9 +130,11 @@ def _flag(letter: str, options: Options) -> None:
     elif letter == "i":
         options.lone_dot_ends = False
     elif letter == "v":
-        options.verbose = True
+        options.verbose += 1
     elif letter == "G":
         options.gateway = True
+    elif letter == "U":
+        options.smtputf8 = True
     elif letter == "I":
         options.mode = ALIASES
 
@@ -121,25 +142,16 @@ def _flag(letter: str, options: Options) -> None:
 def _value(letter: str, value: str, options: Options) -> None:
     if letter in "fr":
         options.sender = "" if value.strip() == "<>" else value.strip()
-    elif letter == "F":
-        options.full_name = value
     elif letter == "b":
         options.mode = _mode(value)
     elif letter == "o":
-        if value == "i":
-            options.lone_dot_ends = False
+        options.lone_dot_ends = options.lone_dot_ends and value != "i"
+        options.later = options.later or value == "dq"
     elif letter == "O":
         _long_option(value, options)
-    elif letter == "B":
-        options.body = _one_of("-B", value.upper(), ("7BIT", "8BITMIME"))
-    elif letter == "N":
-        options.notify = _notify(value)
-    elif letter == "R":
-        options.ret = _one_of("-R", value.lower(), ("full", "hdrs"))
-    elif letter == "V":
-        options.envid = _envid(value)
-    elif letter == "C":
-        options.config = value
+    elif letter in _ATTRIBUTES:
+        name, understood = _ATTRIBUTES[letter]
+        setattr(options, name, understood(value))
 
 
 def _mode(value: str) -> str:
@@ -162,7 +174,7 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def _notify(value: str) -> list[str]:
+def notify_words(value: str) -> list[str]:
     """RFC 3461 4.1: never, or any of success, failure, delay."""
     words = [word.strip().lower() for word in value.split(",")]
     if words == ["never"] or (words and _DSN.issuperset(words)):
@@ -177,26 +189,56 @@ def _envid(value: str) -> str:
     return value
 
 
+def _body(value: str) -> str:
+    return _one_of("-B", value.upper(), ("7BIT", "8BITMIME"))
+
+
+def _ret(value: str) -> str:
+    return _one_of("-R", value.lower(), ("full", "hdrs"))
+
+
+def _tag(value: str) -> str:
+    return "".join(c for c in value[:64] if c.isprintable())
+
+
+_ATTRIBUTES: dict[str, tuple[str, Callable[[str], object]]] = {
+    "F": ("full_name", str),
+    "B": ("body", _body),
+    "N": ("notify", notify_words),
+    "R": ("ret", _ret),
+    "V": ("envid", _envid),
+    "L": ("tag", _tag),
+    "C": ("config", str),
+}
+
+
 def _glued(letter: str, value: str, options: Options) -> None:
     if letter == "d":
         # -d0.1 asks what this is; other levels have nothing to show.
         if value.startswith("0"):
             options.mode = VERSION
+    elif letter == "Q":
+        options.quarantine = value
     elif letter == "q":
         _queue_run(value, options)
 
 
-_SELECTORS = {"I": "ids", "R": "to", "S": "sender"}
+_SELECTORS = "IRSQ"
 
 
 def _queue_run(value: str, options: Options) -> None:
-    """-q, -qf: all; -qIid, -qRaddress, -qSaddress: some; -q15m, -qp15m: an interval, for a daemon."""
+    """-q, -qf: all; -q[!]Iid, Raddress, Ssender, Qreason: some; -q15m, -qp15m: an interval, for a daemon."""
     if value[:1].isdigit() or value[:1] == "p":
         return
-    options.mode = RUN
+    if options.mode != QUEUE:
+        options.mode = RUN
     if value in ("", "f"):
         return
-    key, wanted = _SELECTORS.get(value[0]), value[1:]
-    if key is None or not wanted:
-        raise Usage(f"-q{value} is not supported; there are -q, -qIid, -qRrecipient, -qSsender")
-    options.select = {key: [wanted] if key == "ids" else wanted}
+    negated = value[0] == "!"
+    letter, wanted = value[negated : negated + 1], value[negated + 1 :]
+    # -qQ alone is all that is held.
+    if letter not in _SELECTORS or not letter or not (wanted or letter == "Q"):
+        raise Usage(
+            f"-q{value} is not supported; there are -q, -q[!]Iid, -q[!]Rrecipient, -q[!]Ssender, -q[!]Q"
+        )
+    options.select.append((letter, wanted, negated))

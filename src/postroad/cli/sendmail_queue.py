@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.cli.postqueue import Listing, whole
+from postroad.cli.sendmail_select import Selector, matches
 from postroad.mail.reply import printable
 from postroad.ports import QueueFilter, StorageBroken
 
@@ -16,9 +18,23 @@ EX_NOPERM, EX_UNAVAILABLE = 77, 69
 Look = Callable[[SqliteReader | None], Awaitable[None]]
 
 
-def print_queue(state_directory: str) -> int:
-    """Every message with its open recipients on stdout."""
-    return _with_index(state_directory, _print_pages)
+def print_queue(state_directory: str, select: Sequence[Selector] = ()) -> int:
+    """The messages that are meant, with their open recipients, on stdout."""
+    return _with_index(state_directory, partial(_print_pages, select))
+
+
+def ids_of(state_directory: str, select: Sequence[Selector]) -> tuple[list[str], int]:
+    """The ids of the messages that are meant; the exit code where they cannot be had."""
+    found: list[str] = []
+
+    async def look(reader: SqliteReader | None) -> None:
+        if reader is not None:
+            async for message, recipients in whole(reader.pages(QueueFilter())):
+                if matches(message, recipients, select):
+                    found.append(message.id)
+
+    exit = _with_index(state_directory, look)
+    return found, exit
 
 
 def print_count(state_directory: str) -> int:
@@ -51,12 +67,12 @@ async def _looked(path: Path, look: Look) -> int:
     return 0
 
 
-async def _print_pages(reader: SqliteReader | None) -> None:
+async def _print_pages(select: Sequence[Selector], reader: SqliteReader | None) -> None:
     listing = Listing()
     if reader is not None:
         async for message, recipients in whole(reader.pages(QueueFilter())):
-            for line in listing.message(message, recipients):
-                print(line)
+            if matches(message, recipients, select):
+                print("\n".join(listing.message(message, recipients)))
     for line in listing.end():
         print(line)
 

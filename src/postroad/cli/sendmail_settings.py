@@ -22,9 +22,19 @@ _BARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
 
 class Settings:
-    """`origin` completes addresses without a domain; `max_message_size` in octets."""
+    """`origin` completes addresses without a domain; `max_message_size` in octets; `path`: of the file."""
 
-    def __init__(self, state_directory: str, hostname: str, origin: str, max_message_size: int) -> None:
+    def __init__(
+        self,
+        state_directory: str,
+        hostname: str,
+        origin: str,
+        max_message_size: int,
+        local_sender: str = "any",
+        path: str = DEFAULT_CONFIG,
+    ) -> None:
+        self.local_sender = local_sender
+        self.path = path
         self.state_directory = state_directory
         self.hostname = hostname
         self.origin = origin
@@ -42,7 +52,9 @@ def read_settings(named: str | None) -> Settings:
     config: dict[str, object] = {}
     for file in (path, *_drop_ins(folder)):
         _add(config, tables_in(_text_of(file, named)))
-    return settings_in(config, folder)
+    settings = settings_in(config, folder)
+    settings.path = path
+    return settings
 
 
 def _drop_ins(folder: str) -> list[str]:
@@ -146,6 +158,7 @@ def settings_in(config: Mapping[str, object], directory: str) -> Settings:
         hostname=hostname,
         origin=_text(config.get("origin")) or hostname,
         max_message_size=octets(limit) or DEFAULT_MAX_SIZE,
+        local_sender=_text(submission.get("local_sender") if isinstance(submission, dict) else None) or "any",
     )
 
 

@@ -12,11 +12,14 @@ from typing import BinaryIO
 
 from postroad.cli import sendmail_door as door
 from postroad.cli.sendmail_message import joined, split, unified, without_blind_copies
+from postroad.cli.sendmail_options import Usage, notify_words
 from postroad.cli.sendmail_settings import Settings
+from postroad.mail import xtext
 
 MAX_LINE = 1 << 16
 MAX_RECIPIENTS = 10_000
 MAX_ERRORS = 20
+EXTENSIONS = ("8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
 
 _PATH = re.compile(r"(FROM|TO):[ ]*(<[^<>]*>|[^ <>]+)((?: +[^ ]+)*) *", re.IGNORECASE)
 
@@ -31,7 +34,9 @@ class _Dialogue:
         self.settings = settings
         self.sender: str | None = None
         self.recipients: list[str] = []
-        self.body: str | None = None
+        # Of each recipient what RCPT said of notifications: NOTIFY, ORCPT.
+        self.asked: list[list[object] | None] = []
+        self.wishes: dict[str, object] = {}
         self.errors = 0
         self.quit = False
 
@@ -55,9 +60,7 @@ class _Dialogue:
     def extended_hello(self, rest: str) -> Reply:
         self.reset(rest)
         size = self.settings.max_message_size
-        return 250, "\n".join(
-            (self.settings.hostname, "PIPELINING", f"SIZE {size}", "8BITMIME", "ENHANCEDSTATUSCODES")
-        )
+        return 250, "\n".join((self.settings.hostname, "PIPELINING", f"SIZE {size}", *EXTENSIONS))
 
     def mail(self, rest: str) -> Reply:
         if self.sender is not None:
@@ -65,18 +68,35 @@ class _Dialogue:
         found = _PATH.fullmatch(rest)
         if found is None or found[1].upper() != "FROM":
             return 501, "5.5.4 MAIL FROM:<address>"
-        body = None
-        for parameter in found[3].upper().split():
-            key, _, value = parameter.partition("=")
-            if key == "SIZE" and value.isdigit():
-                if int(value[:18]) > self.settings.max_message_size:
-                    return 552, "5.3.4 Message too large"
-            elif key == "BODY" and value in ("7BIT", "8BITMIME"):
-                body = value
-            else:
-                return 555, "5.5.4 Parameter not known"
-        self.sender, self.body = found[2].strip("<>"), body
+        wishes: dict[str, object] = {}
+        for parameter in found[3].split():
+            reply = self._parameter(parameter, wishes)
+            if reply is not None:
+                return reply
+        self.sender, self.wishes = found[2].strip("<>"), wishes
         return 250, "2.1.0 Ok"
+
+    def _parameter(self, parameter: str, wishes: dict[str, object]) -> Reply | None:
+        """One of MAIL's (RFC 1870, 6152, 6531, 3461); the refusal, if it is refused."""
+        key, _, value = parameter.partition("=")
+        key = key.upper()
+        if key == "SIZE" and value.isdigit():
+            too_large = int(value[:18]) > self.settings.max_message_size
+            return (552, "5.3.4 Message too large") if too_large else None
+        if key == "BODY" and value.upper() in ("7BIT", "8BITMIME"):
+            wishes["body"] = value.upper()
+        elif key == "SMTPUTF8" and not value:
+            wishes["smtputf8"] = True
+        elif key == "RET" and value.lower() in ("full", "hdrs"):
+            wishes["ret"] = value.lower()
+        elif key == "ENVID" and value:
+            try:
+                wishes["envid"] = xtext.decode(value).decode("ascii")
+            except (xtext.XtextError, UnicodeDecodeError):
+                return 501, "5.5.4 ENVID is xtext (RFC 3461 4.4)"
+        else:
+            return 555, "5.5.4 Parameter not known"
+        return None
 
     def rcpt(self, rest: str) -> Reply:
         if self.sender is None:
@@ -85,11 +105,22 @@ class _Dialogue:
         address = found[2].strip("<>") if found is not None and found[1].upper() == "TO" else ""
         if not address:
             return 501, "5.1.3 RCPT TO:<address>"
-        if found is not None and found[3]:
-            return 555, "5.5.4 Parameter not known"
+        asked: list[object] = [None, None]
+        for parameter in found[3].split() if found is not None else ():
+            key, _, value = parameter.partition("=")
+            if key.upper() == "NOTIFY" and value:
+                try:
+                    asked[0] = notify_words(value)
+                except Usage:
+                    return 501, "5.5.4 NOTIFY is NEVER, or a list of SUCCESS, FAILURE, DELAY"
+            elif key.upper() == "ORCPT" and value:
+                asked[1] = value
+            else:
+                return 555, "5.5.4 Parameter not known"
         if len(self.recipients) >= MAX_RECIPIENTS:
             return 452, "4.5.3 Too many recipients"
         self.recipients.append(address)
+        self.asked.append(asked if any(asked) else None)
         return 250, "2.1.5 Ok"
 
     def data(self, rest: str) -> Reply:
@@ -100,12 +131,14 @@ class _Dialogue:
     def take(self) -> Reply:
         """Read the message and hand it over; the reply to its final dot."""
         content = self._content()
-        sender, recipients, body = self.sender or "", self.recipients, self.body
+        sender, recipients, wishes = self.sender or "", self.recipients, self.wishes
+        if any(self.asked):
+            wishes["dsn"] = self.asked
         self.reset("")
         if content is None:
             return 552, "5.3.4 Message too large"
         fields, text = split(unified(content))
-        request = door.envelope(sender, recipients, body=body)
+        request = door.envelope(sender, recipients) | wishes
         try:
             answer = door.submit(
                 self.settings.state_directory, request, joined(without_blind_copies(fields), text)
@@ -130,7 +163,7 @@ class _Dialogue:
         return b"".join(kept) if size <= self.settings.max_message_size else None
 
     def reset(self, rest: str) -> Reply:
-        self.sender, self.recipients, self.body = None, [], None
+        self.sender, self.recipients, self.asked, self.wishes = None, [], [], {}
         return 250, "2.0.0 Ok"
 
     def noop(self, rest: str) -> Reply:

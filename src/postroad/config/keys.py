@@ -243,6 +243,7 @@ def _submission(private: Reader) -> Readers:
         "max_hold": values.duration_or_off,
         "transactional_priority": _PRIORITY,
         "bulk_priority": _PRIORITY,
+        "local_sender": choice("any", "own"),
         OPEN_RELAY_KEY: flag,
     }
 

@@ -64,6 +64,7 @@ class Listener:
 @dataclass(frozen=True, slots=True)
 class SubmissionConfig:
     """Who may submit, and what at most. `bare_newlines`: canonicalise | refuse. `max_hold` 0: never.
+    `local_sender`: any | own.
 
     From `transactional_priority` on a message is transactional, up to `bulk_priority` it is bulk.
     """
@@ -96,6 +97,7 @@ class SubmissionConfig:
     max_hold: float = 30 * 86_400.0
     transactional_priority: int = 4
     bulk_priority: int = -4
+    local_sender: str = "any"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from dataclasses import replace
 
 from postroad.engine.linting import Linter
 from postroad.engine.mending import Fitness, Mender
-from postroad.engine.packing import Packer, Placement, Start
+from postroad.engine.packing import Packer, Placement, Start, in_queue_run
 from postroad.engine.policies import Decided, Policies
+from postroad.engine.scheduler import Placement as SiteOffers
 from postroad.engine.scheduler import Scheduler
 from postroad.mail.admission import AdmissionLimits, consider
-from postroad.mail.completion import Completion, complete, received
+from postroad.mail.completion import Completion, complete, received, traced
 from postroad.mail.events import Accepted, Expanded, InternalError, StorageTrouble, refused
 from postroad.mail.headers import message_id, rfc5322_date
 from postroad.mail.lifecycle import State
@@ -124,7 +125,7 @@ class Intake:
             origin=self._origin,
             recipient=only,
         )
-        head = complete(content.head, facts)
+        head = (traced if submission.gateway else complete)(content.head, facts)
         held: Outcome | None = None
         if self._policies.asked:
             decided = await self._decide(submission, content, head, facts)
@@ -149,7 +150,7 @@ class Intake:
                 account=submission.account,
                 lane=submission.lane,
                 now=now,
-                place=placed.place if held is None else _holding(held),
+                place=_place(placed, held, later=submission.later),
             )
             await self._add(message, recipients, terms)
         except BaseException:
@@ -233,6 +234,12 @@ class Intake:
                 message_id=message_id(head) or "",
             )
         )
+
+
+def _place(placed: SiteOffers, held: Outcome | None, *, later: bool) -> Placement:
+    if held is not None:
+        return _holding(held)
+    return in_queue_run if later else placed.place
 
 
 def _holding(why: Outcome) -> Placement:

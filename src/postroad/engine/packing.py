@@ -25,7 +25,7 @@ from postroad.mail.message import (
     Message,
     Recipient,
 )
-from postroad.mail.outcome import Outcome
+from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.routing import Hop, Route, Routes
 from postroad.ports import Record, Signer, Spool
 
@@ -50,6 +50,23 @@ Placement = Callable[[Hop, Lane, Instant], Start]
 def in_turn(hop: Hop, lane: Lane, now: Instant) -> Start:
     """Messages that the engine makes wait their turn: their first attempt is nobody's hurry."""
     return Start(State.WAITING, now)
+
+
+# After so many seconds what its sender wants queued alone is tried, if no run of the queue came before.
+QUEUE_RUN = 900.0
+QUEUED_ALONE = Outcome(
+    Kind.DEFERRED,
+    Scope.MESSAGE,
+    Reason.SCHEDULED,
+    "4.0.0",
+    "queued without an attempt, as its sender asked (sendmail -odq); sendmail -q tries now",
+    Stage.LOCAL,
+)
+
+
+def in_queue_run(hop: Hop, lane: Lane, now: Instant) -> Start:
+    """No attempt before the next run of the queue."""
+    return Start(State.WAITING, now + QUEUE_RUN, QUEUED_ALONE)
 
 
 class Packer:

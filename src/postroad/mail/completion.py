@@ -101,6 +101,12 @@ def complete(head: bytes, facts: Completion) -> bytes:
     return b"".join((received(facts), *added, head, _ending(head)))
 
 
+def traced(head: bytes, facts: Completion) -> bytes:
+    """The head as it came with the trace field on top: what another mailer hands on is not ours to mend."""
+    head = _without_mbox_line(head)
+    return b"".join((received(facts), head, _ending(head)))
+
+
 def received(facts: Completion) -> bytes:
     """The trace field (RFC 5321 4.4, RFC 3848), folded, with nothing in it that a client could smuggle."""
     recipient = facts.recipient

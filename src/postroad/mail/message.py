@@ -94,6 +94,7 @@ class Peer:
     `protocol` is the RFC 3848 word for Received (ESMTPSA ...), `tls` a short
     printable description of the session's TLS ("TLSv1.3 TLS_AES_256_GCM_SHA384").
     `name`: its name in DNS, where a host in front of us said it; "": nobody looked.
+    `tag`: a word that a local program has for the log.
     """
 
     address: str
@@ -104,6 +105,7 @@ class Peer:
     login: str | None = None
     method: str | None = None
     name: str = ""
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,11 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a door hands to intake."""
+    """What a door hands to intake.
+
+    `gateway`: it comes from another mailer and is not completed; `later`: the sender wants no
+    attempt before a queue run.
+    """
 
     envelope: Envelope
     content: Content
@@ -153,6 +159,8 @@ class Submission:
     peer: Peer
     received_at: Instant
     lane: Lane = Lane.NORMAL
+    gateway: bool = False
+    later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
