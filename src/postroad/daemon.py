@@ -30,6 +30,7 @@ from postroad.adapters.journal import Journal
 from postroad.adapters.oauth_keys import TokenKeyError
 from postroad.adapters.privileges import PrivilegeError, check_state, drop, identity, keep, own_state
 from postroad.adapters.segments import SpoolInUse
+from postroad.adapters.smtpd_certificates import validities
 from postroad.adapters.smtpd_listen import BindError, bind_early, bound_address
 from postroad.adapters.smtpd_tls import TlsError
 from postroad.adapters.system_descriptors import raise_limit
@@ -45,6 +46,7 @@ from postroad.config.reloading import kept, needs_restart
 from postroad.engine.recovery import recover
 from postroad.mail.events import (
     AliasTrouble,
+    CertificateWanes,
     Descriptors,
     Exposed,
     OpenRelay,
@@ -54,6 +56,7 @@ from postroad.mail.events import (
     Stopping,
     Stuck,
 )
+from postroad.mail.validity import DAY, told, wanes
 from postroad.parts import Material, Parts, build, material, short_names
 from postroad.ports import StorageBroken
 
@@ -148,6 +151,7 @@ class Daemon:
         self._descriptors = descriptors(config, raise_limit())
         self._parts: Parts = build(config, self._events, self.fail, self._descriptors)
         self._reloading = asyncio.Lock()
+        self._look_at_certificates = asyncio.Event()
         self._parts.entrances.local.reread = self.reread_aliases
         self._parts.entrances.local.reload = self.reload
         self._tell_aliases(self._parts.material.aliases)
@@ -208,6 +212,7 @@ class Daemon:
             doors.create_task(entrances.maildrop.run())
             self._events.emit(Started(__version__, entrances.smtp.addresses, queued))
             had = self._descriptors
+            doors.create_task(self._watch_certificates())
             self._events.emit(Descriptors(had.limit, had.needed, had.sessions))
             if problems := exposed(self._config):
                 self._events.emit(Exposed(problems))
@@ -218,10 +223,23 @@ class Daemon:
             await self._stop.wait()
             self._events.emit(Stopping(self._why))
             self._notifier.stopping(self._why)
+            self._look_at_certificates.set()
             entrances.smtp.close()
             entrances.local.close()
             entrances.maildrop.close()
             await entrances.smtp.wait_closed()
+
+    async def _watch_certificates(self) -> None:
+        """Tell of those that expire soon, now, after each reload and every day."""
+        while not self._stop.is_set():
+            now = self._parts.base.clock.now()
+            for validity in await asyncio.to_thread(validities, self._config.own_certificates):
+                if wanes(validity, now):
+                    self._events.emit(CertificateWanes(told(validity, now)))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DAY):
+                    await self._look_at_certificates.wait()
+            self._look_at_certificates.clear()
 
     async def _watch(self) -> None:
         """Feeds the service manager's watchdog while all moves; ends the daemon when a part failed."""
@@ -333,6 +351,7 @@ class Daemon:
         self._use_names(loaded.aliases)
         entrances.local.settings = loaded.local
         entrances.maildrop.settings = loaded.maildrop
+        self._look_at_certificates.set()
         self._descriptors = descriptors(config, self._descriptors.limit)
         entrances.smtp.reload(config.submission, short_names(config), self._descriptors)
         self._config = config

@@ -31,7 +31,7 @@ def operate(config: Config, verb: str, filters: Sequence[QueueFilter]) -> Change
     """
     if verb != "bounce":
         # Whoever holds mail because the daemon does not start must not need what keeps it from starting.
-        config = replace(config, dkim=(), policies=(), tls=TlsConfig())
+        config = replace(config, dkim=(), policies=(), tls=TlsConfig(), certificates=())
     loaded = material(config)
     become_owner(config)
     journal = Journal(config.log.format, "warning", hostname=config.hostname)

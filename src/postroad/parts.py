@@ -144,7 +144,7 @@ def material(config: Config) -> Material:
     return Material(
         signer=signer,
         signs=(lambda domain: signer.domain_for(domain) is not None) if config.dkim else None,
-        tls=server_context(config.tls),
+        tls=server_context(config.tls, config.certificates),
         certificates=certificate_rule(config),
         limits=site_limits(config),
         ground=ground_of(config),

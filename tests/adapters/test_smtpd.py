@@ -224,7 +224,7 @@ def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path, name: str) -
     pair.private_key_pem.write_to_path(paths["key"])
     paths[name].write_text("nothing")
     with pytest.raises(TlsError, match=str(paths[name])):
-        server_context(TlsConfig(**paths))
+        server_context(TlsConfig(paths["certificate"], paths["key"]))
 
 
 def test_a_certificate_with_its_key_makes_a_context_of_today(tmp_path: Path) -> None:

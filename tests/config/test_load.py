@@ -353,6 +353,17 @@ BROKEN: list[tuple[str, str, list[str]]] = [
         ["4: tls.key: @/other-key.pem: is not the key of @/cert.pem"],
     ),
     (
+        "more certificates, each with its key, beside the first",
+        HOST
+        + '[[certificate]]\ncertificate = "cert.pem"\nkey = "other-key.pem"\n'
+        + '[[certificate]]\nkey = "key.pem"\n',
+        [
+            "2: certificate: needs tls.certificate, which is for clients that ask for no name",
+            "4: certificate.key: @/other-key.pem: is not the key of @/cert.pem",
+            "5: certificate.certificate: missing",
+        ],
+    ),
+    (
         "a certificate that is none",
         HOST + '[tls]\ncertificate = "accounts"\nkey = "key.pem"\n',
         ["3: tls.certificate: @/accounts: has no certificate in PEM"],

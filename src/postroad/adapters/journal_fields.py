@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from postroad.mail.events import (
     AliasTrouble,
     Ambiguous,
+    CertificateWanes,
     Descriptors,
     DescriptorsScarce,
     DoorsFull,
@@ -115,6 +116,7 @@ _LEVELS: dict[type, int] = {
     LoginFailed: WARNING,
     OpenRelay: WARNING,
     Ambiguous: WARNING,
+    CertificateWanes: WARNING,
     DescriptorsScarce: ERROR,
     DoorsFull: WARNING,
     LoginUnavailable: WARNING,

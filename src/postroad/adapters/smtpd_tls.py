@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from postroad.adapters.smtpd_auth import Channel, Logins
-from postroad.config.model import TlsConfig
+from postroad.adapters.smtpd_certificates import Choice, Read, read, together
+from postroad.config.model import Certificate, TlsConfig
 
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+# Older ones are broken (RFC 8996).
+VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class TlsError(ValueError):
@@ -32,23 +34,44 @@ class ServerContext(ssl.SSLContext):
     end_point: bytes | None = None
 
 
-def server_context(config: TlsConfig) -> ssl.SSLContext | None:
-    """A server's TLS of version 1.2 or later; None without a certificate. Raises TlsError.
+def server_context(config: TlsConfig, more: Sequence[Certificate] = ()) -> ssl.SSLContext | None:
+    """A server's TLS, `more` certificates chosen by SNI; None without a certificate. Raises TlsError.
 
     With `client_ca` clients may show a certificate; one that does not verify ends the handshake.
     """
     if config.certificate is None:
         return None
-    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    sources = (Certificate(config.certificate, config.key), *more)
+    contexts = [
+        (_context(config, group), group[0].names) for group in together([_read(one) for one in sources])
+    ]
+    first = contexts[0][0]
+    if len(contexts) > 1:
+        first.sni_callback = Choice(contexts).choose
+    return first
+
+
+def _read(source: Certificate) -> Read:
     try:
-        # Without a password OpenSSL would ask for one on the terminal.
-        context.load_cert_chain(config.certificate, config.key, password="")
-        context.end_point = _end_point(config.certificate)
+        return read(source)
     except (OSError, ValueError) as error:
-        names = " and ".join(str(path) for path in (config.certificate, config.key) if path)
-        raise TlsError(f"{names}: {error}") from error
+        raise TlsError(f"{source.certificate}: {error}") from error
+
+
+def _context(config: TlsConfig, group: Sequence[Read]) -> ServerContext:
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = VERSIONS[config.minimum_version]
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    for one in group:
+        source = one.source
+        try:
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(source.certificate, source.key, password="")
+        except (OSError, ValueError) as error:
+            names = " and ".join(str(path) for path in (source.certificate, source.key) if path)
+            raise TlsError(f"{names}: {error}") from error
+    # Of two certificates nobody tells us which one the client was shown.
+    context.end_point = _end_point(group[0].pem) if len(group) == 1 else None
     if config.client_ca is not None:
         _ask_for_certificates(context, config.client_ca)
     return context
@@ -64,12 +87,9 @@ def _ask_for_certificates(context: ssl.SSLContext, authorities: Path) -> None:
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
 
 
-def _end_point(file: Path) -> bytes | None:
-    """The hash of the first certificate, by the hash of its signature, at least SHA-256 (RFC 5929 4.1)."""
-    found = _CERTIFICATE.search(file.read_bytes())
-    if found is None:
-        return None
-    certificate = x509.load_pem_x509_certificate(found[0])
+def _end_point(pem: bytes) -> bytes | None:
+    """The hash of a certificate, by the hash of its signature, at least SHA-256 (RFC 5929 4.1)."""
+    certificate = x509.load_pem_x509_certificate(pem)
     try:
         algorithm = certificate.signature_hash_algorithm
     except UnsupportedAlgorithm:
@@ -77,7 +97,7 @@ def _end_point(file: Path) -> bytes | None:
     if algorithm is None:
         return None
     name = "sha256" if algorithm.name in ("md5", "sha1") else algorithm.name
-    return hashlib.new(name, ssl.PEM_cert_to_DER_cert(found[0].decode())).digest()
+    return hashlib.new(name, ssl.PEM_cert_to_DER_cert(pem.decode())).digest()
 
 
 def channel(transport: asyncio.BaseTransport | None, logins: Logins) -> Channel:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
+from postroad.adapters.smtpd_certificates import validities
 from postroad.adapters.system_descriptors import highest_limit
 from postroad.cli.text import count, say
 from postroad.config import ConfigError, load
@@ -12,6 +14,7 @@ from postroad.config.advice import advice
 from postroad.config.alias_files import read as read_aliases
 from postroad.config.exposure import exposed
 from postroad.mail.printable import printable
+from postroad.mail.validity import told, wanes
 
 
 def run(path: str, *, quiet: bool = False) -> int:
@@ -29,6 +32,10 @@ def run(path: str, *, quiet: bool = False) -> int:
         return os.EX_CONFIG
     for piece in advice(config, highest_limit()):
         print(f"{path}: {piece}", file=sys.stderr)
+    now = time.time()
+    for validity in validities(config.own_certificates):
+        if wanes(validity, now):
+            print(told(validity, now), file=sys.stderr)
     if quiet:
         return os.EX_OK
     listeners = ", ".join(str(listener) for listener in config.listeners) or "none: local programs only"

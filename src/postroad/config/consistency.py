@@ -33,6 +33,7 @@ def check(config: Config, report: Report, *, open_relay_wanted: bool) -> None:
     """Add every contradiction to the report. Reads certificate and key files."""
     _state_directory(config, report)
     _certificate(config, report)
+    _more_certificates(config, report)
     _listeners(config, report)
     _other_logins(config, report)
     if not open_relay_wanted:
@@ -64,26 +65,42 @@ def _certificate(config: Config, report: Report) -> None:
         present, missing = ("key", "certificate") if tls.key else ("certificate", "key")
         report.add(("tls", missing), f"missing, and tls.{present} alone is of no use")
         return
+    _loads(tls.certificate, tls.key, ("tls",), report)
+
+
+def _more_certificates(config: Config, report: Report) -> None:
+    """Those that are chosen by name."""
+    for n, one in enumerate(config.certificates):
+        at: KeyPath = ("certificate", n)
+        if one.key is not None and report.sound((*at, "certificate"), (*at, "key")):
+            _loads(one.certificate, one.key, at, report)
+    if config.certificates and config.tls.certificate is None and report.sound(("tls", "certificate")):
+        report.add(("certificate",), "needs tls.certificate, which is for clients that ask for no name")
+
+
+def _loads(certificate: Path, key: Path, at: KeyPath, report: Report) -> None:
+    """Whether a certificate and its key can be used together."""
     import ssl  # only the daemon and `config check` come here
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # Without a password function OpenSSL would ask on the terminal.
-        context.load_cert_chain(tls.certificate, tls.key, password=lambda: b"")
+        context.load_cert_chain(certificate, key, password=lambda: b"")
     except (ssl.SSLError, OSError, ValueError) as error:
-        report.add(*_certificate_fault(error, tls.certificate, tls.key))
+        of, why = _certificate_fault(error, certificate, key)
+        report.add((*at, of), why)
 
 
-def _certificate_fault(error: Exception, certificate: Path, key: Path) -> tuple[KeyPath, str]:
+def _certificate_fault(error: Exception, certificate: Path, key: Path) -> tuple[str, str]:
     reason = getattr(error, "reason", None) or ""
     if reason == "KEY_VALUES_MISMATCH":
-        return ("tls", "key"), f"{key}: is not the key of {certificate}"
+        return "key", f"{key}: is not the key of {certificate}"
     if b"-----BEGIN CERTIFICATE-----" not in _pem(certificate):
-        return ("tls", "certificate"), f"{certificate}: has no certificate in PEM"
+        return "certificate", f"{certificate}: has no certificate in PEM"
     wrong = _key_fault(key)
     if wrong:
-        return ("tls", "key"), wrong
-    return ("tls", "certificate"), printable(f"{certificate} with {key}: {reason or error}")
+        return "key", wrong
+    return "certificate", printable(f"{certificate} with {key}: {reason or error}")
 
 
 def _key_fault(file: Path) -> str:

@@ -140,7 +140,7 @@ def keys(base: Path, folder: files.Folder | None = None) -> Keys:
             "submission": _submission(private),
             "content": _CONTENT,
             "queue": {"low_water": size},
-            "tls": {"certificate": file, "key": private, "client_ca": file},
+            "tls": _tls(file, private),
             "login": _LOGIN,
             "oauth": _oauth(file, secret),
             "dns": _DNS,
@@ -171,11 +171,21 @@ def keys(base: Path, folder: files.Folder | None = None) -> Keys:
                 **LIMITS,
             },
             "policy": _policy(base, secret),
+            "certificate": {"certificate": file, "key": private},
             "client_certificate": {"fingerprint": values.fingerprint, "account": values.login},
             "dkim": {"domain": values.domain, "selector": values.selector, "key": private},
         },
         named={"account": ACCOUNT},
     )
+
+
+def _tls(file: Reader, private: Reader) -> Readers:
+    return {
+        "certificate": file,
+        "key": private,
+        "client_ca": file,
+        "minimum_version": choice("TLSv1.2", "TLSv1.3"),
+    }
 
 
 def _local(base: Path) -> Readers:

@@ -181,6 +181,7 @@ def _config(path: Path, tables: Tables, report: Report) -> model.Config:
         submission=model.SubmissionConfig(**submission),
         content=model.ContentConfig(**single["content"]),
         tls=model.TlsConfig(**single["tls"]),
+        certificates=_certificates(tables.repeated["certificate"], report),
         oauth=model.OAuthConfig(**single["oauth"]),
         login=_login(single["login"], tables.repeated["client_certificate"], report),
         queue=model.QueueConfig(**single["queue"]),
@@ -266,6 +267,16 @@ def _accounts(defaults: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any
     return AccountPolicies(
         AccountPolicy(**defaults),
         {name: AccountPolicy(**{**defaults, **entry}) for name, entry in tables.items()},
+    )
+
+
+def _certificates(entries: Sequence[Mapping[str, Any]], report: Report) -> tuple[model.Certificate, ...]:
+    for n, entry in enumerate(entries):
+        _all_of(("certificate", "key"), entry, ("certificate", n), report)
+    return tuple(
+        model.Certificate(entry["certificate"], entry["key"])
+        for entry in entries
+        if "certificate" in entry and "key" in entry
     )
 
 

@@ -117,12 +117,24 @@ class QueueConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate chain and its key, PEM; `key` None: in the same file."""
+
+    certificate: Path
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """Server certificate chain and key, PEM; `client_ca`: who signs certificates of clients, PEM."""
+    """Server certificate chain and key, PEM; `client_ca`: who signs certificates of clients, PEM.
+
+    `minimum_version`: TLSv1.2 | TLSv1.3.
+    """
 
     certificate: Path | None = None
     key: Path | None = None
     client_ca: Path | None = None
+    minimum_version: str = "TLSv1.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +260,7 @@ class Config:
     queue: QueueConfig = field(default_factory=QueueConfig)
     content: ContentConfig = field(default_factory=ContentConfig)
     tls: TlsConfig = field(default_factory=TlsConfig)
+    certificates: tuple[Certificate, ...] = ()
     login: LoginConfig = field(default_factory=LoginConfig)
     oauth: OAuthConfig = field(default_factory=OAuthConfig)
     dns: DnsConfig = field(default_factory=DnsConfig)
@@ -262,6 +275,13 @@ class Config:
     user: str | None = None
     places: Places = field(default_factory=Places, compare=False, repr=False)
     files: tuple[NamedFile, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def own_certificates(self) -> tuple[Certificate, ...]:
+        """All that listeners show to clients; without [tls] none."""
+        if self.tls.certificate is None:
+            return ()
+        return (Certificate(self.tls.certificate, self.tls.key), *self.certificates)
 
     @property
     def socket_path(self) -> Path:

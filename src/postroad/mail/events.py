@@ -114,6 +114,13 @@ class Descriptors:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateWanes:
+    """A certificate of ours expires soon, has expired, or is not good yet; told at start and every day."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class DescriptorsScarce:
     """Hardly a descriptor is left of `limit` (0: not known): the doors wait before the next client."""
 
@@ -352,6 +359,7 @@ Event = (
     | Replayed
     | OpenRelay
     | Descriptors
+    | CertificateWanes
     | DescriptorsScarce
     | DoorsFull
     | Refused
