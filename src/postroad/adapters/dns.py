@@ -87,6 +87,14 @@ class DnsResolver:
         v4s, v6s = await asyncio.gather(self._find(host, "A"), self._find(host, "AAAA"))
         return _together(v4s, v6s)
 
+    async def texts(self, name: str) -> tuple[str, ...] | Nothing:
+        """The TXT records of a name, the strings of each put together."""
+        return _values(await self._find(name, "TXT"))
+
+    async def pointers(self, address: str) -> tuple[str, ...] | Nothing:
+        """The names of an address (PTR)."""
+        return _values(await self._find(ip_address(address).reverse_pointer, "PTR"))
+
     async def _find(self, name: str, type: str) -> Records | Nothing:
         try:
             question = (absolute(name), type)
@@ -189,6 +197,10 @@ def _records(answer: dns.resolver.Answer, type: str) -> Records | NoData:
         return NoData()
     if type == "MX":
         rows = tuple((r.preference, r.exchange.to_text(omit_final_dot=True).lower()) for r in answer.rrset)
+    elif type == "PTR":
+        rows = tuple((0, r.target.to_text(omit_final_dot=True).lower()) for r in answer.rrset)
+    elif type == "TXT":
+        rows = tuple((0, printable(b"".join(r.strings).decode("utf-8", "replace"))) for r in answer.rrset)
     else:
         rows = tuple((0, r.address) for r in answer.rrset)
     ttl = float(answer.chaining_result.minimum_ttl)
@@ -208,6 +220,10 @@ def _why(error: Exception) -> str:
     if isinstance(error, dns.exception.Timeout | TimeoutError):
         return "timed out"
     return printable(str(error) or type(error).__name__)[:200]
+
+
+def _values(answer: Records | Nothing) -> tuple[str, ...] | Nothing:
+    return tuple(text for _, text in answer.rows) if isinstance(answer, Records) else answer
 
 
 def _together(v4: Records | Nothing, v6: Records | Nothing) -> AddressAnswer | Nothing:

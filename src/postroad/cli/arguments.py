@@ -6,6 +6,8 @@ import argparse
 import os
 from typing import NoReturn
 
+from postroad.cli.arguments_setup import add_setup
+
 CHANGES = {
     "retry": "make due now, whatever the schedule says",
     "hold": "keep in the queue until released",
@@ -43,6 +45,7 @@ def parser() -> Parser:
     reload = verbs.add_parser("reload", help="have the daemon read its configuration again, keys included")
     reload.add_argument("--json", action="store_true", help="one object")
     verbs.add_parser("demo", help="see it work: no root, no network, no configuration")
+    add_setup(verbs)
     _config(verbs)
     _account(verbs)
     _queue(verbs)
@@ -180,14 +183,16 @@ def _filters(target: Parser) -> None:
     target.add_argument(
         "--site", metavar="SITE", help="by this way: a route, a next hop, or while the daemon runs an MX host"
     )
-    target.add_argument("--state", choices=("waiting", "active", "held"))
+    target.add_argument("--state", choices=("waiting", "active", "held"), help="in this state")
     target.add_argument("--older", metavar="AGE", help="in the queue for longer than this, such as 2h")
 
 
 def _send(verbs: argparse._SubParsersAction[Parser]) -> None:
     send = verbs.add_parser("send", help="submit one message and follow it")
-    send.add_argument("--from", dest="sender", metavar="ADDRESS", required=True)
-    send.add_argument("--to", metavar="ADDRESS", nargs="+", action="extend", required=True)
+    send.add_argument("--from", dest="sender", metavar="ADDRESS", required=True, help="the sender")
+    send.add_argument(
+        "--to", metavar="ADDRESS", nargs="+", action="extend", required=True, help="the recipients"
+    )
     send.add_argument("--subject", metavar="TEXT", help="the input is a text; make a message of it")
     send.add_argument("--no-wait", action="store_true", help="end as soon as the message is in the queue")
     send.add_argument("--timeout", metavar="TIME", default="2m", help="how long to follow; default 2m")

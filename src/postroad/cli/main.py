@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
+from postroad.cli import setup
 from postroad.cli.arguments import CHANGES, parser
 from postroad.cli.text import CommandFailed, complain
 
@@ -43,14 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(args: Namespace) -> int:
+    if args.verb in setup.VERBS:
+        return setup.run(args)
     config = args.config or os.environ.get("POSTROAD_CONFIG") or DEFAULT_CONFIG
     match args.verb:
         case "serve":
             return _serve(config)
-        case "reload":
-            from postroad.cli import reload
-
-            return reload.run(config, as_json=args.json)
         case "demo":
             from postroad.demo import run as demo
 
@@ -72,6 +71,17 @@ def _run(args: Namespace) -> int:
 
             verb = spool.check if args.action == "check" else spool.rebuild
             return verb(config, as_json=args.json)
+        case _:
+            return _running(config, args)
+
+
+def _running(config: str, args: Namespace) -> int:
+    """The verbs that have to do with what runs now."""
+    match args.verb:
+        case "reload":
+            from postroad.cli import reload
+
+            return reload.run(config, as_json=args.json)
         case "why":
             from postroad.cli import why
 
