@@ -38,9 +38,12 @@ class Surroundings:
 
     def reaches(self, domain: str) -> bool:
         """Whether a domain is a full name (RFC 6409 4.2), a literal, or a short one that is known."""
+        if "." in domain and not domain[-1].isdigit():
+            return True
         return (
-            "." in domain
-            or domain[:1] == "["
+            # No top-level domain is all digits (RFC 3696 2): "1.2.3.4" is a literal without its brackets.
+            ("." in domain and not domain.rpartition(".")[2].isdigit())
+            or domain[0] == "["
             or domain in self.short_names
             or self.submission.allow_unqualified_domains
         )
