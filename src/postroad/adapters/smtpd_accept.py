@@ -140,14 +140,17 @@ class AcceptingServer:
                     self._registry.tell_scarce()
                     await asyncio.sleep(RETRY_SECONDS)
                 continue
-            session = self._session()
-            if self._listener.proxy:
-                self._balanced(connection, session, *client_address(peer))
-            elif connection.family == socket.AF_UNIX:
-                uid = peer_uid(connection)
-                self._enter(connection, session, f"userid {uid}", 0, f"uid:{uid}")
-            else:
-                self._enter(connection, session, *client_address(peer))
+            self._receive(connection, peer)
+
+    def _receive(self, connection: socket.socket, peer: object) -> None:
+        session = self._session()
+        if self._listener.proxy:
+            self._balanced(connection, session, *client_address(peer))
+        elif connection.family == socket.AF_UNIX:
+            uid = peer_uid(connection)
+            self._enter(connection, session, f"userid {uid}", 0, f"uid:{uid}")
+        else:
+            self._enter(connection, session, *client_address(peer))
 
     # --- the PROXY header ---
 
@@ -204,7 +207,9 @@ class AcceptingServer:
             return
         refusal = session.admit(address, port, account)
         if refusal is None:
-            session.outside = self._spawn(self._hand_over(connection, session, context)).cancel
+            session.outside = self._spawn(
+                self._hand_over(connection, session, context, HANDSHAKE_SECONDS)
+            ).cancel
         elif context is not None and self._registry.farewell():
             # Why can only be said after a handshake, which not everybody of a flood gets.
             session.refuse(refusal)
@@ -217,7 +222,7 @@ class AcceptingServer:
         connection: socket.socket,
         session: Session,
         context: ssl.SSLContext | None,
-        patience: float = HANDSHAKE_SECONDS,
+        patience: float,
     ) -> None:
         loop = asyncio.get_running_loop()
         waits = {"ssl_handshake_timeout": patience, "ssl_shutdown_timeout": LINGER_SECONDS}
