@@ -86,7 +86,6 @@ def test_a_socket_names_itself_as_the_configuration_beside_it_says(unit: Path, t
     [
         "Type=notify",
         "ExecStart=/usr/bin/postroad serve",
-        "ExecStartPre=/usr/bin/postroad config check --quiet",
         "ExecReload=/usr/bin/postroad reload",
         "WatchdogSec=30s",
         "RestartPreventExitStatus=78 64",
@@ -95,6 +94,11 @@ def test_a_socket_names_itself_as_the_configuration_beside_it_says(unit: Path, t
 )
 def test_the_unit_says(line: str) -> None:
     assert line in UNIT.read_text().splitlines()
+
+
+def test_nothing_before_the_daemon_can_fail_again_and_again() -> None:
+    """RestartPreventExitStatus looks at the main process alone."""
+    assert "ExecStartPre=" not in UNIT.read_text()
 
 
 def test_users_who_are_not_ours_can_drop_a_message_but_not_look(tmp_path: Path) -> None:
