@@ -94,6 +94,45 @@ async def test_a_disk_that_is_full_while_receiving_loses_nothing(leave: int) -> 
         assert max(arrived(here.site).values()) == 1
 
 
+async def test_compaction_that_finds_no_room_waits_for_it_and_disturbs_nobody() -> None:
+    """Of two segments a third is long-lived: the copies of one do not fit."""
+    bulky = b"z" * 998 + b"\r\n"
+    async with World(
+        [Site("harbour.example"), Site("island.example")], frozenset({"harbour.example", "island.example"})
+    ) as world:
+        ports = {name: world[name].port for name in ("harbour.example", "island.example")}
+        with tempfile.TemporaryDirectory(prefix="postroad-") as top:
+            disk = small_disk(Path(top) / "disk", "40m")
+            assert isinstance(disk, AbstractContextManager)
+            with disk as path:
+                settings = {"state_directory": str(path / "state"), "queue": {"low_water": "1KiB"}}
+                async with Daemon(ports, settings) as daemon:
+                    spool = path / "state" / "spool"
+
+                    def submit(number: int) -> None:
+                        to = "box@island.example" if number % 3 == 0 else RECIPIENT
+                        octets = b"Subject: m-%d\r\n\r\n" % number + bulky * 250
+                        assert hand_in(daemon.port, "a@sender.example", [to], octets).startswith("250")
+
+                    for number in range(72):
+                        await asyncio.to_thread(submit, number)
+                    ballast = fill_up(path, leave=3 * MIB)
+                    await world["harbour.example"].open()
+                    await daemon.event("storage-trouble", operation="compact")
+                    before = len(list(spool.glob("*.seg")))
+                    ballast.unlink()
+                    async with asyncio.timeout(60):
+                        while len(list(spool.glob("*.seg"))) >= before:
+                            await asyncio.sleep(0.1)
+                    await world["island.example"].open()
+                    await daemon.until(lambda: len(daemon.events("removed")) == 72, 60)
+                    assert await daemon.process.stop() == 0
+                    assert (await daemon.process.command("spool", "check"))[0] == 0
+        assert [len(world[name].arrivals) for name in ports] == [48, 24]
+        for site in (world[name] for name in ports):
+            assert all(each.octets.endswith(bulky * 250) for each in site.arrivals)
+
+
 async def test_outcomes_that_find_no_room_are_kept_and_written_later() -> None:
     async with place("1KiB", late=True) as here:
         for number in range(8):

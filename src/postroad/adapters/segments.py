@@ -299,6 +299,8 @@ class Segments:
         self._live.pop(number, None)
         self._sizes.pop(number, None)
         marks = self._marks.forget(number)
+        # What was known here of a message that has moved is known there before this goes.
+        self._write_marks()
         self._reader.forget(number)
         self._cleaner.submit(_unlink, self.directory, number, marks)
 

@@ -15,7 +15,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,12 @@ class DaemonProcess:
     `noise`. A new line wakes everybody in `until`.
     """
 
-    def __init__(self, config: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, config: Path, environment: dict[str, str] | None = None, wrapper: Sequence[str] = ()
+    ) -> None:
+        """`wrapper`: words before the command, of a program that becomes it."""
         self.config = config
+        self._wrapper = wrapper
         self.lines: list[Line] = []
         self.noise: list[str] = []
         self._environment = environment or {}
@@ -116,8 +120,8 @@ class DaemonProcess:
 
     async def _spawn(self, notify: Path) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "postroad", "--config", str(self.config), "serve"),
+            *self._wrapper,
+            *(sys.executable, "-m", "postroad", "--config", str(self.config), "serve"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
