@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvloop
@@ -28,7 +28,16 @@ from postroad.adapters.hooks import HookError
 from postroad.adapters.hub import EventHub
 from postroad.adapters.journal import Journal
 from postroad.adapters.oauth_keys import TokenKeyError
-from postroad.adapters.privileges import PrivilegeError, check_state, drop, identity, keep, own_state
+from postroad.adapters.privileges import (
+    PrivilegeError,
+    appearance,
+    changed_unseen,
+    check_state,
+    drop,
+    identity,
+    keep,
+    own_state,
+)
 from postroad.adapters.segments import SpoolInUse
 from postroad.adapters.smtpd_certificates import validities
 from postroad.adapters.smtpd_listen import BindError, bind_early, bound_address
@@ -109,26 +118,31 @@ def _explain(error: BaseException) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a daemon begins with: sockets that were bound before it, and files that it may not read again."""
+    """What a daemon begins with: sockets that were bound before it, and files that it may not read again.
+
+    `kept`: where what they had is to be read; `looked`: how they looked then.
+    """
 
     config: Config
     sockets: Sequence[tuple[str, socket.socket]]
-    kept: Mapping[Path, Path]
+    kept: Mapping[Path, Path] = field(default_factory=dict)
+    looked: Mapping[Path, tuple[int, int, int] | None] = field(default_factory=dict)
 
 
 def prepare(config: Config) -> Start:
     """Do what only root may, then be the `user` of the configuration. Raises PrivilegeError, ConfigError."""
-    start = Start(config, passed_sockets(), {})
+    start = Start(config, passed_sockets())
     user = identity(config.user) if config.user is not None else None
     if user is not None and user.uid != os.geteuid():
         if os.geteuid() != 0:
             raise PrivilegeError(f'user = "{user.name}" takes root, or that user, to start')
         own_state(config.state_directory, user)
-        kept = keep(named.path for named in config.files)
+        looked = {named.path: appearance(named.path) for named in config.files}
+        kept = keep(looked)
         early = bind_early([listener for listener in config.listeners if not _is_passed(listener, start)])
         drop(user)
         assert config.path is not None, "serve reads a file"
-        start = Start(load(config.path, kept), (*start.sockets, *early), kept)
+        start = Start(load(config.path, kept), (*start.sockets, *early), kept, looked)
     check_state(config.state_directory, os.geteuid())
     return start
 
@@ -294,7 +308,11 @@ class Daemon:
             return Reloaded(str(path), tuple(str(problem) for problem in error.problems))
         except (OSError, *BAD_MATERIAL) as error:
             return Reloaded(str(path), (str(error),))
-        changed = needs_restart(self._config, config)
+        unseen = changed_unseen({path: self._start.looked.get(path) for path in self._start.kept})
+        changed = (
+            *needs_restart(self._config, config),
+            *(f"{path} (only root can read it)" for path in unseen),
+        )
         self._take(kept(self._config, config), loaded)
         # Its threads finish what they were handed, and nobody waits for that on the loop.
         before, self._parts.material.signer = self._parts.material.signer, loaded.signer

@@ -87,11 +87,15 @@ def test_a_certificate_that_is_given_is_taken_where_it_lies(tmp_path: Path, caps
     assert not any(name.endswith("cert.pem") for name in told["files"])
 
 
-def test_for_a_system_it_goes_where_the_service_looks(tmp_path: Path, capsys: Captured) -> None:
+@pytest.mark.parametrize(("ipv6", "everywhere"), [(True, "[::]"), (False, "0.0.0.0")])
+def test_for_a_system_it_goes_where_the_service_looks(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, ipv6: bool, everywhere: str
+) -> None:
+    monkeypatch.setattr("postroad.cli.quickstart._has_ipv6", lambda: ipv6)
     start(capsys, "--root", str(tmp_path), "--hostname", "mail.example.com")
     config = load(tmp_path / "etc/postroad/postroad.toml")
     assert config.state_directory == Path("/var/lib/postroad")
-    assert [str(each) for each in config.listeners] == ["[::]:587", "[::]:465"]
+    assert [str(each) for each in config.listeners] == [f"{everywhere}:587", f"{everywhere}:465"]
 
 
 @pytest.mark.parametrize(

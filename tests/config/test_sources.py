@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from postroad.config import Config, ConfigError, accounts_file, load
+from postroad.config import Config, ConfigError, Problem, accounts_file, load
 from postroad.config.places import Place, Places
 
 MAIN = """\
@@ -151,6 +153,24 @@ def test_a_folder_or_a_pipe_for_a_file_is_told(tmp_path: Path) -> None:
     os.rmdir(tmp_path / "conf.d/folder.toml")
     os.mkfifo(tmp_path / "conf.d/pipe.toml")
     assert problems(tmp_path) == ["conf.d/pipe.toml:1: (file): is no file"]
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_octets_in_two_files_load_or_are_told_each_with_its_place(
+    tmp_path: Path, first: bytes, second: bytes
+) -> None:
+    (tmp_path / "conf.d").mkdir(exist_ok=True)
+    (tmp_path / "postroad.toml").write_text(MAIN)
+    (tmp_path / "conf.d/a.toml").write_bytes(b"[dns]\ntimeout = '1s'\n" + first)
+    (tmp_path / "conf.d/b.toml").write_bytes(b"[delivery]\nport = 26\n" + second)
+    found: list[Problem] = []
+    try:
+        load(tmp_path / "postroad.toml")
+    except ConfigError as error:
+        found = error.problems
+    assert all(str(problem).isprintable() for problem in found)
+    assert {Path(problem.file).name for problem in found} <= {"a.toml", "b.toml"}
 
 
 def test_the_first_of_several_keys_that_is_set_has_the_place() -> None:

@@ -240,6 +240,10 @@ def test_started_as_root_it_binds_and_reads_keys_and_is_somebody_else_then(manag
         # The key cannot be read any more; what was read is kept, and the reload is whole.
         (answer,) = subprocess_ask(path, "reload")
         assert '"done":true' in answer
+        assert '"needs_restart":[]' in answer
+        subprocess.run([*as_root(), "touch", manager.folder / "key.pem"], check=True)
+        (answer,) = subprocess_ask(path, "reload")
+        assert f'"needs_restart":["{manager.folder}/key.pem (only root can read it)"]' in answer
         with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
             client.ehlo("client.example")
             assert client.has_extn("starttls")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,24 @@ def check_state(directory: Path, uid: int) -> None:
         )
     if status.st_mode & 0o022 and not status.st_mode & 0o1000:
         raise PrivilegeError(f"{directory}: others may replace what lies in it: chmod 711 {directory}")
+
+
+def appearance(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does; None where it cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def changed_unseen(kept: Mapping[Path, tuple[int, int, int] | None]) -> list[Path]:
+    """Of what was kept, with how it looked then: files that cannot be read again and may have changed."""
+    return [
+        path
+        for path, before in kept.items()
+        if not os.access(path, os.R_OK) and (before is None or appearance(path) != before)
+    ]
 
 
 def keep(files: Iterable[Path]) -> dict[Path, Path]:

@@ -139,8 +139,18 @@ def _free_port(first: int) -> int:
 def _listeners(plan: Plan) -> str:
     if plan.trial:
         return LISTENER.format(address=f"127.0.0.1:{plan.port}", tls="starttls")
-    submission = LISTENER.format(address=f"[::]:{plan.port}", tls="starttls")
-    return submission + LISTENER.format(address="[::]:465", tls="implicit")
+    everywhere = "[::]" if _has_ipv6() else "0.0.0.0"
+    submission = LISTENER.format(address=f"{everywhere}:{plan.port}", tls="starttls")
+    return submission + LISTENER.format(address=f"{everywhere}:465", tls="implicit")
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _certificate(plan: Plan, args: Namespace) -> tuple[str, str, list[Made]]:
