@@ -100,7 +100,7 @@ class ChunkSession(SubmissionSession):
         if not self._extended:
             return self.HELLO_FIRST
         if self._mail is None:
-            return replies.MAIL_FIRST
+            return self._login_wanted() or replies.MAIL_FIRST
         if not self._recipients:
             return self.NO_RECIPIENTS if self._asked else replies.RCPT_FIRST
         return None if chunk.sound else replies.BDAT_SYNTAX
