@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from postroad.cli.arguments import parser
 from postroad.config import load
 from postroad.config.model import STATE_DIRECTORY
 from postroad.demo.house import self_signed
@@ -94,6 +95,15 @@ def test_a_socket_names_itself_as_the_configuration_beside_it_says(unit: Path, t
 )
 def test_the_unit_says(line: str) -> None:
     assert line in UNIT.read_text().splitlines()
+
+
+@pytest.mark.parametrize("unit", [UNIT, TEMPLATE], ids=lambda path: path.stem)
+@pytest.mark.parametrize(("setting", "verb"), [("ExecStart", "serve"), ("ExecReload", "reload")])
+def test_what_the_unit_runs_is_a_command_of_the_program(unit: Path, setting: str, verb: str) -> None:
+    (line,) = [text for text in unit.read_text().splitlines() if text.startswith(f"{setting}=")]
+    program, *words = line.partition("=")[2].split()
+    assert program == "/usr/bin/postroad"
+    assert parser().parse_args(words).verb == verb
 
 
 def test_nothing_before_the_daemon_can_fail_again_and_again() -> None:

@@ -79,11 +79,13 @@ def test_nothing_is_overwritten_and_then_nothing_is_made(tmp_path: Path, capsys:
 
 
 def test_a_certificate_that_is_given_is_taken_where_it_lies(tmp_path: Path, capsys: Captured) -> None:
-    write_pair(tmp_path)
-    given = ("--certificate", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem"))
+    odd = tmp_path / 'a "quoted" name'
+    odd.mkdir()
+    write_pair(odd)
+    given = ("--certificate", str(odd / "cert.pem"), "--key", str(odd / "key.pem"))
     told = start(capsys, "--dir", str(tmp_path / "new"), *given)
     config = load(tmp_path / "new/postroad.toml")
-    assert (config.tls.certificate, config.tls.key) == (tmp_path / "cert.pem", tmp_path / "key.pem")
+    assert (config.tls.certificate, config.tls.key) == (odd / "cert.pem", odd / "key.pem")
     assert not any(name.endswith("cert.pem") for name in told["files"])
 
 
@@ -105,6 +107,8 @@ def test_for_a_system_it_goes_where_the_service_looks(
         (["you@localhost"], 64),
         (["you@[192.0.2.1]"], 64),
         (["a b@example.com"], 64),
+        (["o'brien@example.com"], 64),
+        (['"quoted\\"]"@example.com'], 64),
         (["you@example.com", "--hostname", "short"], 64),
         (["you@example.com", "--port", "0"], 64),
         (["you@example.com", "--certificate", "/x"], 64),

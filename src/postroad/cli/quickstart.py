@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import json
 import os
+import re
 import secrets
 import shlex
 import socket
@@ -17,6 +18,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
+from postroad.cli.config_show import toml
 from postroad.cli.quickstart_checks import Check, Findings, look
 from postroad.cli.quickstart_files import (
     CONFIGURATION,
@@ -37,6 +39,7 @@ FOLDER = Path("/etc/postroad")
 STATE = "/var/lib/postroad"
 GROUP = "postroad"
 LETS_ENCRYPT = Path("/etc/letsencrypt/live")
+_ACCOUNT = re.compile(r"[A-Za-z0-9._@+=-]{1,255}")
 # For a trial without root: one that is free is taken from here on.
 TRIAL_PORT = 5870
 
@@ -67,8 +70,8 @@ def run(args: Namespace) -> int:
         state=plan.state,
         listeners=_listeners(plan),
         account=plan.address,
-        certificate=certificate,
-        key=key,
+        certificate=toml(certificate),
+        key=toml(key),
     )
     for selector, algorithm in pairs:
         file, record = dkim_pair(domain, selector, algorithm=algorithm)
@@ -103,6 +106,9 @@ def _plan(args: Namespace) -> Plan:
         address = parse_address(args.address)
     except AddressError as error:
         raise CommandFailed(f"{args.address}: {error}", os.EX_USAGE) from None
+    if not _ACCOUNT.fullmatch(str(address)):
+        why = "the address is the name of the account, too: letters, digits and . _ @ + = -"
+        raise CommandFailed(f"{args.address}: {why}", os.EX_USAGE)
     if "." not in address.domain or address.domain.startswith("["):
         raise CommandFailed(f"{args.address}: an address in your own domain is wanted", os.EX_USAGE)
     try:

@@ -33,8 +33,8 @@ accounts = "accounts"
 allowed_senders = ["{domain}", "*.{domain}"]
 
 [tls]
-certificate = "{certificate}"
-key = "{key}"
+certificate = {certificate}
+key = {key}
 """
 
 LISTENER = """\
