@@ -98,6 +98,14 @@ def test_what_was_learned_is_told_with_its_time() -> None:
     assert (retried.learned, retried.at) == (SAID, NOW - 3)
 
 
+def test_who_holds_a_message_is_told() -> None:
+    by_hand = why(state=State.HELD)
+    assert (by_hand.text, by_hand.learned) == ("an operator holds it", None)
+    by_policy = why(state=State.HELD, **said(Reason.POLICY))
+    assert by_policy.text == "a content policy holds it"
+    assert by_policy.learned is not None
+
+
 def test_the_wait_that_a_receiver_asked_for_is_the_value() -> None:
     assert why(**said(Reason.GREYLIST, hint=90.0)).value == "90s, as the receiver asked"
     assert why(**said(Reason.GREYLIST)).value == "5m, 15m, 30m, 1h"

@@ -30,6 +30,7 @@ from postroad.mail.routing import Hop
 from postroad.ports import Finished, HopDue, QueueFilter, StorageBroken
 
 PAGE = 500
+FIRST_PAGE = 50
 
 _OPEN_NAMES = {state.name.lower(): state for state in State if state.is_open}
 
@@ -96,9 +97,12 @@ class SqliteReader:
     ) -> AsyncIterator[list[tuple[Message, Recipient]]]:
         """All open recipients that the filter names, in id order."""
         after: tuple[str, int] | None = None
-        while page := await self.select(filter, size, after):
+        # Whoever looks sees something at once.
+        limit = min(size, FIRST_PAGE)
+        while page := await self.select(filter, limit, after):
             yield page
             after = page[-1][1].message, page[-1][1].n
+            limit = size
 
     async def select(
         self, filter: QueueFilter, limit: int, after: tuple[str, int] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from postroad.adapters import local_client
@@ -56,16 +56,22 @@ def _told(found: Row) -> Iterator[str]:
     yield f"{found['address']}{' is a local name' if found['local'] else ''}"
     for alias in found["aliases"]:
         yield f"  alias     {alias['name']} -> {', '.join(alias['to'])}"
+    told: list[Row] = []
     for way in found["ways"]:
-        yield from _way(way, found["address"])
+        yield from _way(way, found["address"], told)
+        told.append(way)
     dkim = found["dkim"]
     keys = listed(f"{key['selector']}._domainkey.{dkim['signs']} ({key['origin']})" for key in dkim["keys"])
     yield f"  signed    From {dkim['from']}: {keys or 'by no key'}"
 
 
-def _way(way: Row, address: str) -> Iterator[str]:
+def _way(way: Row, address: str, told: Sequence[Row]) -> Iterator[str]:
     if way["recipient"] != address:
         yield f"{way['recipient']}"
+    same = next((each for each in told if way.get("site") and each.get("site") == way["site"]), None)
+    if same is not None:
+        yield f"  route     as {same['recipient']}"
+        return
     if way["route"] is not None:
         origin = f" ({way['route_origin']})" if way["route_origin"] else ""
         yield f"  route     {way['route']}{origin}: {way['hop']}"
@@ -81,9 +87,15 @@ def _way(way: Row, address: str) -> Iterator[str]:
         yield f"  host      {host['preference']:>3} {host['host']}[{host['address']}]:{host['port']}{source}"
         if "connected" in host:
             yield f"            {_connected(host)}"
-    for limit in way["limits"]:
-        yield f"  limit     {limit['limit']} = {limit['value']:g} ({limit['origin']})"
+    yield from _limits(way["limits"])
     yield from _state(way["now"])
+
+
+def _limits(limits: Sequence[Row]) -> Iterator[str]:
+    """Those that stand at one place on a line."""
+    for origin in dict.fromkeys(limit["origin"] for limit in limits):
+        here = [f"{one['limit']} {one['value']:g}" for one in limits if one["origin"] == origin]
+        yield f"  limits    {', '.join(here)} ({origin})"
 
 
 def _connected(host: Row) -> str:

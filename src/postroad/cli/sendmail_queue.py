@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -20,7 +21,14 @@ Look = Callable[[SqliteReader | None], Awaitable[None]]
 
 def print_queue(state_directory: str, select: Sequence[Selector] = ()) -> int:
     """The messages that are meant, with their open recipients, on stdout."""
+    if not _is_up(state_directory):
+        print("mailq: warning: Mail system is down -- accessing queue directly", file=sys.stderr)
     return _with_index(state_directory, partial(_print_pages, select))
+
+
+def _is_up(state_directory: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(Path(state_directory) / "postroad.sock")) == 0
 
 
 def ids_of(state_directory: str, select: Sequence[Selector]) -> tuple[list[str], int]:

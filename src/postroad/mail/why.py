@@ -105,13 +105,10 @@ def explain(
             at=row.last_attempt_at,
         )
     if row.state is State.HELD:
-        return Why(
-            Constraint.HELD,
-            "it is held",
-            f"postroad queue release {message.id}",
-            learned=row.last,
-            at=row.last_attempt_at,
-        )
+        # Else the last outcome is of an attempt before somebody held it.
+        policy = row.last if row.last is not None and row.last.reason is Reason.POLICY else None
+        text = "an operator holds it" if policy is None else "a content policy holds it"
+        return Why(Constraint.HELD, text, f"postroad queue release {message.id}", learned=policy)
     handling = message.handling
     if handling is not None and handling.hold_until is not None and handling.hold_until > now:
         text = "its sender scheduled it (FUTURERELEASE)"
@@ -130,7 +127,7 @@ def _way(row: Recipient, now: Instant, live: Live | None, *, routed: bool) -> Wh
     if row.hop.route == LOCAL:
         return Why(
             Constraint.ALIAS,
-            f"the local name {row.hop.name} has no alias",
+            f"the local name {row.hop.name} leads to nobody",
             f'a line "{row.hop.name}: you@example.com" in the alias file, then newaliases',
             next_try=max(now, row.due),
             key="local.aliases",

@@ -1,0 +1,59 @@
+"""Anything at all on sendmail's command line, and said to `sendmail -bs`."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from io import BytesIO
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from postroad.cli.sendmail_options import Usage, parse
+from postroad.cli.sendmail_settings import Settings
+from postroad.cli.sendmail_smtp import converse
+
+WORDS = st.sampled_from(
+    ["-", "--", "-t", "-bs", "-q!I", "-Q", "-N", "never", "-V", "-o", "-odq", "a@b", "-qR", "mailq"]
+)
+LINES = st.sampled_from(
+    [
+        b"EHLO x\n",
+        b"MAIL FROM:<a@b.example> RET=HDRS ENVID=+41\n",
+        b"MAIL FROM:<> SMTPUTF8 SIZE=1\n",
+        b"RCPT TO:<c@d.example> NOTIFY=SUCCESS ORCPT=rfc822;x\n",
+        b"RCPT TO:<c@d.example>\n",
+        b"DATA\n",
+        b".\n",
+        b"RSET\n",
+        b"QUIT\n",
+        b"MAIL FROM:",
+        b" ENVID=+4",
+        b"NOTIFY=,",
+    ]
+)
+MODES = {"deliver", "smtp", "queue", "verify", "aliases", "run", "hold", "release"} | {
+    "count",
+    "version",
+    "help",
+}
+SAID = re.compile(rb"(?:[2345][0-9]{2}[ -][^\r\n]*\r\n)*")
+
+
+@given(st.lists(WORDS | st.text(max_size=6), max_size=8))
+def test_any_command_line_means_something_or_is_refused(words: list[str]) -> None:
+    with contextlib.suppress(Usage):
+        found = parse("sendmail", words)
+        assert found.mode in MODES
+        assert all(letter in "IRSQ" for letter, _, _ in found.select)
+
+
+@settings(deadline=None)
+@given(octets=st.lists(LINES | st.binary(max_size=12), max_size=20).map(b"".join))
+def test_any_octets_to_bs_are_answered_in_well_formed_replies(octets: bytes) -> None:
+    replies = BytesIO()
+    exit = converse(
+        BytesIO(octets), replies, Settings("/nonexistent", "mail.example.com", "example.com", 1000)
+    )
+    assert SAID.fullmatch(replies.getvalue())
+    assert exit in (0, 65)
