@@ -13,6 +13,7 @@ from postroad.adapters.local_request import (
     BadRequest,
     Unacceptable,
     canonical_content,
+    check_own,
     parse_request,
     queue_filter,
     submit_request,
@@ -99,3 +100,21 @@ def test_content_has_no_bare_line_end_and_says_what_is_in_it(pieces: list[bytes]
     assert content.eight_bit == (b"\xe9" in pieces)
     # Nothing but line ends is changed.
     assert sent.replace(b"\r\n", b"") == b"".join(pieces).replace(b"\r", b"").replace(b"\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("sender", "allowed"),
+    [
+        ("<>", True),
+        ("uid-4000000", True),
+        ("UID-4000000@origin.example", True),
+        ("uid-4000000@localhost", True),
+        ("root", False),
+        ("uid-4000000@elsewhere.example", False),
+    ],
+)
+def test_a_user_without_a_name_has_one_by_his_number(sender: str, allowed: bool) -> None:
+    request = {"size": 1, "sender": sender, "recipients": ["b@example.org"]}
+    wanted = submit_request(request, "origin.example", 1000, LocalNames())
+    with contextlib.nullcontext() if allowed else pytest.raises(Unacceptable):
+        check_own(wanted, 4_000_000, "origin.example", LocalNames())

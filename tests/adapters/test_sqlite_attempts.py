@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from postroad.adapters import sqlite_changes
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.mail.lifecycle import State
@@ -55,7 +56,8 @@ async def test_a_delivery_at_the_first_attempt_writes_nothing_of_it(tmp_path: Pa
     assert not [each for each in statements if re.search(r"\battempt\b", each)]
 
 
-async def test_only_the_latest_attempts_are_kept(tmp_path: Path) -> None:
+async def test_only_the_latest_attempts_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_changes, "ATTEMPTS_KEPT", 12)
     async with opened(tmp_path) as (queue, reader):
         row = recipient(state=State.ACTIVE)
         await queue.add(message(), [row])

@@ -165,6 +165,12 @@ async def test_a_filter_or_ids_from_stdin_say_what_is_shown(
     assert found == [queue_id(3), queue_id(1), queue_id(1)]
 
 
+async def test_without_a_daemon_a_site_that_matches_nothing_may_be_known_otherwise(capsys: Captured) -> None:
+    async with queued() as directory:
+        assert await run(directory, "queue", "list", "--site", "mx.example.org") == 0
+    assert "a site is known by its next hop alone" in capsys.readouterr().out
+
+
 async def test_an_empty_queue_is_called_empty(capsys: Captured) -> None:
     with state_directory() as directory:
         await fill(directory)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -128,3 +130,17 @@ async def test_mail_waits_while_dns_cannot_answer(stage: Stage) -> None:
     await stage.daemon.restart()
     await stage.daemon.event("tried", status="sent", id=id)
     assert stage.reached == {"mx1.example": 1}
+
+
+async def test_a_plan_names_the_hosts_in_the_order_in_which_they_are_tried(stage: Stage) -> None:
+    status, out, err = await stage.daemon.process.command("plan", "x@ordered.example", "--connect", "--json")
+    assert status == 0, err
+    (way,) = json.loads(out)["ways"]
+    hosts = [(host["preference"], host["host"], host["address"], host["connected"]) for host in way["hosts"]]
+    assert (way["route"], way["site"]) == ("mx", "mx1.example,mx2.example")
+    assert hosts == [(10, "mx1.example", "127.0.0.2", False), (20, "mx2.example", "127.0.0.3", True)]
+    assert "connection refused" in way["hosts"][0]["text"]
+    await stage.send("x@ordered.example")
+    tried = await stage.daemon.event("tried", status="sent")
+    assert tried["relay"].startswith("mx2.example[127.0.0.3]:")
+    assert (await stage.daemon.process.command("plan", "x@null.example"))[0] == os.EX_NOHOST

@@ -52,8 +52,8 @@ IDLE = (State.WAITING, State.HELD)
 NO_HOP = 0
 # After a restart, attempts that were cut off are repeated at once up to this many.
 ATTEMPTS_AT_ONCE = 3
-# Of each recipient so many attempts are remembered, the latest.
-ATTEMPTS_KEPT = 12
+# Of each recipient so many attempts are kept, the latest: five days of the usual schedule make less.
+ATTEMPTS_KEPT = 40
 # Rows inserted by one statement; the last must be 1.
 ROWS_TOGETHER = (16, 4, 1)
 

@@ -123,6 +123,8 @@ async def _list_text(settings: Config, wanted: QueueFilter) -> None:
         say("the queue is empty" if wanted == QueueFilter() else "nothing in the queue matches")
     if not local_client.ping(settings.socket_path):
         say("the daemon is not running")
+        if wanted.sites and not recipients:
+            say('without it a site is known by its next hop alone, as in the list behind "via"')
 
 
 async def _list_mailq(settings: Config, wanted: QueueFilter) -> None:
