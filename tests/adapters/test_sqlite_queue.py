@@ -390,3 +390,22 @@ async def test_live_counts_messages_by_segment(path: Path) -> None:
             owner = message(number, lane=Lane.NORMAL, location=Location(segment, number, 400))
             await queue.add(owner, [recipient(owner)])
         assert {segment: messages for segment, (messages, _) in (await queue.live()).items()} == {7: 2, 9: 1}
+
+
+async def test_between_two_pages_a_reader_holds_up_nobody(path: Path) -> None:
+    await fill(path, 60)
+    queue = SqliteQueue(path)
+    async with running(queue), SqliteReader(path) as reader:
+        seen = 0
+        async for page in reader.pages(QueueFilter(), 20):
+            seen += len(page)
+            owner = message(100 + seen)
+            await queue.add(owner, [recipient(owner)])
+            # Whoever still read in an old state of the index would keep its log from being emptied.
+            connection = sqlite3.connect(path)
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.close()
+            assert busy == 0
+            if seen > 100:
+                break
+    assert seen > 60

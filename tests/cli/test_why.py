@@ -85,6 +85,31 @@ async def test_without_a_daemon_the_index_says_why_and_the_file_where_the_settin
     assert found[0]["learned"] == deferred().text
 
 
+async def test_without_an_argument_the_longest_lines_are_told_with_one_who_waits(capsys: Captured) -> None:
+    with state_directory() as directory:
+        mails = [(message(n), f"b{n}@{'one' if n < 4 else 'two'}.example") for n in range(1, 6)]
+        await fill(
+            directory,
+            *(
+                (
+                    owner,
+                    [recipient(to, message=owner.id, due=NOW + 10**9, attempts=1, last=deferred())],
+                    b"x\r\n",
+                )
+                for owner, to in mails
+            ),
+        )
+        assert await run(directory, "why", "--json") == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert await run(directory, "why") == 0
+        text = capsys.readouterr().out
+    assert [(row["site"], row["waiting"], row["constraint"]) for row in rows] == [
+        ("one.example", 3, "greylisted"),
+        ("two.example", 2, "greylisted"),
+    ]
+    assert text.startswith("one.example: 3 waiting\n  why       the receiver makes newcomers wait")
+
+
 async def test_a_setting_is_named_with_its_line(capsys: Captured) -> None:
     from postroad.mail.outcome import Reason
 

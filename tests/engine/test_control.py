@@ -133,6 +133,18 @@ async def test_a_filter_says_whom_it_concerns_and_the_log_who_asked() -> None:
 
 
 @virtual
+async def test_a_site_is_known_by_its_mx_host_too() -> None:
+    async with engine({"mx.example.org": Host(down()), "mx.example.com": Host(greylist(300))}) as post:
+        one, two = await post.submit("b@example.org"), await post.submit("b@example.com")
+        await asyncio.sleep(10)
+        done = await post.control.operate("delete", QueueFilter(sites=("MX.example.org",)), 0)
+        assert done == [(one, "b@example.org")]
+        assert await post.control.operate("delete", QueueFilter(sites=("example.com",)), 0) == [
+            (two, "b@example.com")
+        ]
+
+
+@virtual
 async def test_a_whole_queue_is_changed_page_by_page() -> None:
     async with engine({"mx.example.org": Host(down())}) as post:
         for n in range(1200):

@@ -329,6 +329,12 @@ SELECT segment, sum(messages), sum(octets) FROM (
 SELECT 0, count(*) FROM recipient WHERE state = 0
 UNION ALL SELECT state, count(*) FROM recipient WHERE state IN (1, 2) GROUP BY state
 
+-- One recipient that waits for a hop, the first of those that are due first.
+-- name: sample
+SELECT {message}, {recipient} FROM hop h CROSS JOIN recipient r ON r.hop = h.id AND r.state = 0
+JOIN message m ON m.id = r.message
+WHERE h.route = ? AND h.name = ? AND h.requiretls = ? LIMIT 1
+
 -- How many open recipients there are of each age: in units of :tick seconds since :now.
 -- name: ages
 SELECT r.domain, m.sender_domain, r.state, r.attempts = 0 AND r.last IS NULL,

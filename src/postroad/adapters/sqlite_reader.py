@@ -178,6 +178,11 @@ class SqliteReader:
         states = [_hop_state(hop, counted) for hop, counted in found.items()]
         return sorted(states, key=lambda each: -(each.waiting + each.active + each.held))
 
+    async def sample(self, hop: Hop) -> tuple[Message, Recipient] | None:
+        """One of those that wait for a hop."""
+        rows = await self._all("sample", (hop.route, hop.name, hop.requiretls))
+        return to_pair(rows[0]) if rows else None
+
     async def places_in(self, segments: Sequence[int]) -> set[tuple[int, int]]:
         """(segment, offset) of every message in these segments."""
         return {(row[0], row[1]) for row in await self._all("places_in", (json.dumps(segments),))}

@@ -52,7 +52,12 @@ def parser() -> Parser:
     status = verbs.add_parser("status", help="what runs and waits now")
     status.add_argument("--json", action="store_true", help="one object")
     why = verbs.add_parser("why", help="why mail waits: what binds, where that comes from, what releases it")
-    why.add_argument("what", metavar="ID|ADDRESS", help="a message, or all that waits for an address")
+    why.add_argument(
+        "what",
+        nargs="?",
+        metavar="ID|ADDRESS",
+        help="a message, or all that waits for an address; default: the longest lines of the queue",
+    )
     why.add_argument("--json", action="store_true", help="one object a recipient, one a line")
     _plan(verbs)
     _spool(verbs)

@@ -1,4 +1,7 @@
-"""`postroad why ID | ADDRESS`: the one constraint that binds, of the daemon, or of the index without it."""
+"""`postroad why [ID | ADDRESS]`: the one constraint that binds, of the daemon, or of the index without it.
+
+Without an argument the whole queue at a glance: the longest lines of waiting mail, and why one of each waits.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from postroad.adapters import local_client
 from postroad.cli.client import config_for, translated
@@ -15,13 +18,20 @@ from postroad.cli.filters import queue_id
 from postroad.cli.text import CommandFailed, age, complain, say
 from postroad.config.model import Config
 
+if TYPE_CHECKING:
+    from postroad.adapters.sqlite_reader import HopState, SqliteReader
+    from postroad.mail.message import Message, Recipient
+
 Row = dict[str, Any]
 MOST = 1000
+LINES = 20
 
 
 def run(config: str, args: Namespace) -> int:
     """0, or 66 when nothing in the queue is meant."""
     settings = config_for(config)
+    if args.what is None:
+        return _overview(settings, as_json=args.json)
     filter = _filter(args.what)
     rows = _of_daemon(settings, filter)
     running = rows is not None
@@ -39,6 +49,45 @@ def run(config: str, args: Namespace) -> int:
         return os.EX_OK
     complain(f"{args.what}: nothing in the queue; where its mail would go: postroad plan ADDRESS")
     return os.EX_NOINPUT
+
+
+def _overview(settings: Config, *, as_json: bool) -> int:
+    from postroad.cli.queue import look
+
+    lines = look(settings, _longest)
+    running = True
+    for state, owner in lines:
+        rows: list[Row] | None = []
+        if owner is not None:
+            filter: dict[str, object] = {"ids": [owner[0].id], "to": str(owner[1].address)}
+            rows = _of_daemon(settings, filter) if running else None
+            running = rows is not None
+            if rows is None:
+                rows = _of_index(settings, filter)
+        row = {
+            "site": str(state.hop),
+            "waiting": state.waiting,
+            "active": state.active,
+            "held": state.held,
+            **(rows[0] if rows else {}),
+        }
+        if as_json:
+            print(json.dumps(row))
+            continue
+        counted = ", ".join(f"{row[name]} {name}" for name in ("waiting", "active", "held") if row[name])
+        say(f"{row['site']}: {counted}")
+        if rows:
+            for line in list(_told(rows[0], time.time()))[1:]:
+                say(line)
+    if not lines and not as_json:
+        say("the queue is empty")
+    return os.EX_OK
+
+
+async def _longest(index: SqliteReader) -> list[tuple[HopState, tuple[Message, Recipient] | None]]:
+    """The hops for which most waits, each with one who does."""
+    states = (await index.hop_states())[:LINES]
+    return [(state, await index.sample(state.hop)) for state in states]
 
 
 def _filter(what: str) -> dict[str, object]:
