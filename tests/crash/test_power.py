@@ -21,10 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from postroad.demo.process import DaemonProcess
 from postroad.demo.world import Site, World
-from tests.crash.load import Load, altered, arrived
-from tests.crash.test_kills import deliver_all
+from tests.crash.load import Load, again, altered, arrived
+from tests.crash.test_kills import ambiguous, deliver_all
 from tests.support.daemon import Daemon
 from tests.support.disks import copy_image, image_disk, make_image, preloaded
 
@@ -53,8 +52,7 @@ class Machine:
 
     async def start(self) -> None:
         self._plug_in()
-        self.daemon.process = DaemonProcess(self.daemon.config, self._environment)
-        await self.daemon.process.start()
+        await self.daemon.restart(self._environment)
 
     async def cut(self, load: Load) -> list[str]:
         """What had its 250 when the power went; the disk is then as it was in that moment."""
@@ -98,9 +96,14 @@ async def test_nothing_that_had_its_250_is_lost_when_the_power_is_cut() -> None:
                 await made.start()
             await deliver_all(made.daemon, site, taken)
             assert (await made.daemon.process.command("spool", "check"))[0] == 0
-        print(f"{CUTS} cuts: {len(taken)} taken, {len(taken - set(arrived(site)))} lost")
+        doubled, named = again(site), ambiguous(made.daemon)
+        print(
+            f"{CUTS} cuts: {len(taken)} taken, {len(taken - set(arrived(site)))} lost, {doubled.total()} came"
+            f" again, {named.total()} were reported as ambiguous, {(doubled - named).total()} not among them"
+        )
         assert taken <= set(arrived(site))
         assert altered(site) == []
+        assert doubled <= named
 
 
 async def test_without_syncs_the_same_cut_does_lose() -> None:

@@ -85,10 +85,10 @@ class Daemon:
         merge(self.settings, settings)
         self.config.write_text(toml(self.settings))
 
-    async def restart(self) -> None:
+    async def restart(self, environment: Mapping[str, str] | None = None) -> None:
         """Start again after `kill` or the end of a run."""
         self._earlier += self.process.lines
-        self.process = DaemonProcess(self.config)
+        self.process = DaemonProcess(self.config, dict(environment or {}))
         await self.process.start()
 
     @property

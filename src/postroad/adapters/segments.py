@@ -7,6 +7,7 @@ fdatasync. A large body came into a file of its own, and has a segment of its ow
     spool/00000018.seg     one record, whose body is 00000018.body
     spool/stage/<id>       a large body that is being received
     spool/lock             held by the daemon; the number in it is its pid
+    spool/identity         which queue it is of (see segment_identity)
 
 Numbers are never used twice, and no old segment is appended to: a torn tail after
 a crash needs no repair, it is merely where reading that segment ends. A segment goes

@@ -55,7 +55,7 @@ def _tell(report: Report) -> None:
         say(f"{each.file}: {each.kind}: {each.id or 'unknown message'}: {each.text}")
     counted = f"{count(report.messages, 'message')}, {count(report.records, 'record')}"
     say(f"{counted}, {count(len(report.findings), 'finding')}")
-    if any(each.kind in ("damaged-index", "missing-index") for each in report.findings):
+    if any(each.kind in ("damaged-index", "foreign-index", "missing-index") for each in report.findings):
         say("to make a new index from the segments, stop the daemon: postroad spool rebuild")
 
 
