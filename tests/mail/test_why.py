@@ -53,7 +53,10 @@ CASES: list[tuple[Why, Constraint, float | None, str | None]] = [
     (why(PAUSED), Constraint.PAUSED, LATER, "limits.pause_first"),
     (why(PAUSED, due=NOW), Constraint.PAUSED, NOW + 60, "limits.pause_first"),
     (why(SILENT), Constraint.DNS, NOW + 900, "dns.nameservers"),
-    (why(**said(Reason.DNS)), Constraint.DNS, LATER, "retry.schedule"),
+    (why(**said(Reason.DNS)), Constraint.DNS, LATER, None),
+    (why(attempts=4, **said(Reason.DNS)), Constraint.DNS, LATER, "retry.schedule"),
+    (why(**said(Reason.FULL)), Constraint.RETRY, LATER, None),
+    (why(**said(Reason.THROTTLE)), Constraint.HOST, LATER, None),
     (why(**said(Reason.GREYLIST)), Constraint.GREYLIST, LATER, "retry.greylist"),
     (why(**said(Reason.MAYBE_GREYLIST)), Constraint.GREYLIST, LATER, "retry.greylist"),
     (why(**said(Reason.TLS)), Constraint.TLS, LATER, "route.tls"),
@@ -109,6 +112,8 @@ def test_who_holds_a_message_is_told() -> None:
 def test_the_wait_that_a_receiver_asked_for_is_the_value() -> None:
     assert why(**said(Reason.GREYLIST, hint=90.0)).value == "90s, as the receiver asked"
     assert why(**said(Reason.GREYLIST)).value == "5m, 15m, 30m, 1h"
+    assert why(attempts=9, **said(Reason.FULL)).value == "1h, 4h, 8h, 12h: built in for full"
+    assert why(attempts=4, **said(Reason.DNS)).value == "5m, 15m, 30m, 1h, 2h, 3h, 4h"
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,12 @@ CLOSEST = 240.0
 _DEFAULT_LONGEST = 4 * HOUR
 
 
+def class_waits(reason: Reason, attempts: int) -> tuple[float, ...]:
+    """The waits of a class that knows better than the ordinary schedule; empty where that decides."""
+    waits = _WAITS.get(reason, ())
+    return waits if reason in _REPEATING or attempts <= len(waits) else ()
+
+
 def next_attempt(
     policy: RetryPolicy,
     outcome: Outcome,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from postroad.mail.backoff import RetryPolicy
+from postroad.mail.backoff import RetryPolicy, class_waits
 from postroad.mail.frozen import dataclass
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LOCAL
@@ -190,23 +190,30 @@ def _not_due(row: Recipient, retry: RetryPolicy, retry_now: str) -> Why:
     if last is None or (not row.attempts and last.reason not in _NOT_DUE):
         plain = Constraint.RETRY, "it was put off without an attempt", "retry.schedule"
     constraint, text, key = plain if last is None else _NOT_DUE.get(last.reason, plain)
-    if last is not None and last.hint is not None and constraint is Constraint.GREYLIST:
-        value = f"{span(last.hint)}, as the receiver asked"
-    else:
-        waits = retry.greylist if key == "retry.greylist" else retry.schedule
-        value = ", ".join(map(span, waits))
-    if key == "route.tls":
-        value = "REQUIRETLS of its sender" if row.hop.requiretls else "as the route says"
+    value, decides = _waits(row, retry, key)
     return Why(
         constraint,
         text,
         retry_now,
         next_try=row.due,
         value=value,
-        key=key,
+        key=decides,
         learned=last,
         at=row.last_attempt_at,
     )
+
+
+def _waits(row: Recipient, retry: RetryPolicy, key: str) -> tuple[str, str | None]:
+    """What the waits are, and the setting that says so; None: they are built in."""
+    last = row.last
+    if key == "route.tls":
+        return "REQUIRETLS of its sender" if row.hop.requiretls else "as the route says", key
+    if key == "retry.greylist" and last is not None and last.hint is not None:
+        return f"{span(last.hint)}, as the receiver asked", key
+    own = () if last is None else class_waits(last.reason, row.attempts)
+    if own and last is not None:
+        return f"{', '.join(map(span, own))}: built in for {last.reason}", None
+    return ", ".join(map(span, retry.greylist if key == "retry.greylist" else retry.schedule)), key
 
 
 def _due(row: Recipient, live: Live | None) -> Why:
