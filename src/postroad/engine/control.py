@@ -22,6 +22,8 @@ from postroad.ports import Clock, Events, Explained, ImpossibleOperation, Queue,
 
 PAGE = 500
 NAMED_IN_LOG = 20
+# The state that a verb is about, where it is about one.
+STATES = {"retry": "waiting", "release": "held"}
 
 
 class QueueControl:
@@ -67,6 +69,9 @@ class QueueControl:
         if operation is None:
             raise ImpossibleOperation(f"unknown verb {verb!r}")
         filter = self._with_hops(filter)
+        if filter.state is None:
+            # The others would be read for nothing.
+            filter = replace(filter, state=STATES.get(verb))
         done: list[tuple[str, str]] = []
         after: tuple[str, int] | None = None
         while page := await self._queue.select(filter, PAGE, after):
