@@ -49,7 +49,7 @@ async def test_the_daemon_is_asked_and_its_reasons_are_told(capsys: Captured) ->
         QueueFilter(ids=(queue_id(1),)),
     ]
     assert text.startswith(f"{queue_id(1)}  a@example.com -> b@example.org: site-paused\n")
-    assert "decided   by limits.pause_first = 1m (postroad.toml:7)" in text
+    assert "decided   by pause_first = 1m (postroad.toml:7)" in text
     assert all(line.isprintable() for line in text.splitlines())
     assert (row["constraint"], row["origin"], row["next_try"]) == (
         "site-paused",

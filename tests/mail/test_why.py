@@ -94,7 +94,7 @@ def test_every_constraint_can_bind() -> None:
 
 def test_what_was_learned_is_told_with_its_time() -> None:
     paused = why(PAUSED)
-    assert (paused.learned, paused.at) == (SAID, NOW - 5)
+    assert (paused.learned, paused.at, paused.value) == (SAID, NOW - 5, "65s this time")
     capped = why(replace(QUIET, busy=2, capped=SAID, capped_at=NOW - 9), due=NOW)
     assert (capped.learned, capped.at, capped.value) == (SAID, NOW - 9, "2 of 2 now, 10 at most")
     retried = why(last_attempt_at=NOW - 3)

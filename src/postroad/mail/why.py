@@ -149,6 +149,7 @@ def _way(row: Recipient, now: Instant, live: Live | None, *, routed: bool) -> Wh
             f"its site {live.site} is paused after trouble; one message will go first, to probe",
             retry_now,
             next_try=max(row.due, pause.at),
+            value=None if pause.since is None else f"{pause.at - pause.since:.0f}s this time",
             key="limits.pause_first",
             learned=pause.why,
             at=pause.since,
@@ -276,7 +277,8 @@ def as_row(message: Message, row: Recipient, why: Why, origin: str | None) -> di
         "constraint": why.constraint.value,
         "text": why.text,
         "value": why.value,
-        "setting": why.key,
+        # A limit is a key of [delivery] or of its [[route]]: the origin says which.
+        "setting": why.key and why.key.removeprefix("limits.").removeprefix("route."),
         "origin": origin,
         "learned": learned and learned.text,
         "learned_from": learned and learned.host,
