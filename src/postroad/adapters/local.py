@@ -56,7 +56,8 @@ ANSWER_TIMEOUT = 30.0
 LARGE = 1 << 20
 LARGE_AT_A_TIME = 4
 LOOKS = ("status", "aliases", "site", "way", "why", "reload")
-MOST_EXPLAINED = 1000
+# The loop is not to be held up for long.
+MOST_EXPLAINED = 300
 
 _T = TypeVar("_T")
 

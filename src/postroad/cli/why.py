@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from postroad.mail.message import Message, Recipient
 
 Row = dict[str, Any]
-MOST = 1000
+# As many as the daemon explains at a time.
+MOST = 300
 LINES = 20
 
 
@@ -43,6 +44,8 @@ def run(config: str, args: Namespace) -> int:
         else:
             for line in _told(row, time.time()):
                 say(line)
+    if len(rows) >= MOST and not args.json:
+        say(f"these are the first {MOST}; all of them: postroad queue list")
     if rows and not running and not args.json:
         say("the daemon is not running: this is what the queue remembers")
     if rows:
