@@ -204,6 +204,17 @@ def test_keys_may_be_credentials_of_systemd(directory: Path, monkeypatch: pytest
     assert found.tls == TlsConfig(directory / "cert.pem", directory / "key.pem")
 
 
+def test_outside_of_the_service_its_credentials_are_those_of_the_one_that_runs(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    text = HOST + '[tls]\ncertificate = "cert.pem"\nkey = "credential:key.pem"\n'
+    monkeypatch.setattr("postroad.config.files.RUNNING", str(directory / "nowhere"))
+    assert "which systemd sets for LoadCredential=" in problems(directory, text)[0]
+    monkeypatch.setattr("postroad.config.files.RUNNING", str(directory))
+    assert config(directory, text).tls.key == directory / "key.pem"
+
+
 LISTENER = '[[listener]]\naddress = "127.0.0.1:587"\n'
 
 BROKEN: list[tuple[str, str, list[str]]] = [

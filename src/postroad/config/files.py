@@ -17,6 +17,8 @@ from postroad.config.spelling import TEXT, spelled
 from postroad.config.values import Reader, text
 
 MAX_SECRET = 64 * 1024
+# The credentials of the running service, which root sees: for `postroad config check` outside of it.
+RUNNING = "/run/credentials/postroad.service"
 
 
 @dataclass(slots=True)
@@ -75,6 +77,8 @@ def _file(folder: Folder, word: str, *, private: bool) -> Path:
 
 def _credential(name: str) -> Path:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder and os.access(RUNNING, os.X_OK):
+        folder = RUNNING
     if not folder:
         raise BadValue(
             f'"credential:{name}" needs $CREDENTIALS_DIRECTORY, which systemd sets for LoadCredential='
