@@ -30,6 +30,7 @@ from postroad.adapters.smtpd_tls import server_context
 from postroad.adapters.sqlite_files import CURE, identity_of, is_new, mark_identity
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.system import IdMaker, SystemClock
+from postroad.adapters.system_memory import give_back_soon
 from postroad.config.alias_files import AliasFile
 from postroad.config.alias_files import read as read_aliases
 from postroad.config.model import Config, Listener, PolicyConfig
@@ -424,6 +425,7 @@ def _entrances(
         rights=rights,
         short_names=short_names(config),
         descriptors=shared,
+        crowd_gone=give_back_soon,
     )
     control = _control(base, engine, loaded, _facts(config, smtp, clock.now()))
     local = LocalDoor(config.socket_path, control, gate, events, clock, loaded.local)

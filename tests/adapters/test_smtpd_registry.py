@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from postroad.adapters import smtpd_replies as replies
-from postroad.adapters.smtpd_registry import FAREWELLS, SHED_AT_ONCE, Registry
+from postroad.adapters.smtpd_registry import CROWD, FAREWELLS, REST_SECONDS, SHED_AT_ONCE, Registry
 from postroad.config.model import SubmissionConfig
 from postroad.mail.descriptors import Share
 from postroad.mail.events import DoorsFull
@@ -40,7 +40,11 @@ class Hall:
         self.now = 0.0
         self.events = EventList()
         config = SubmissionConfig(max_connections=most, max_connections_per_address=each, shed_after=2.0)
-        self.registry = Registry(config, self.events, share, lambda: self.now)
+        self.dissolved = 0
+        self.registry = Registry(config, self.events, share, lambda: self.now, self._dissolve)
+
+    def _dissolve(self) -> None:
+        self.dissolved += 1
 
     def enter(self, address: str = "192.0.2.1") -> Guest | None:
         one = Guest()
@@ -128,3 +132,26 @@ async def test_an_account_has_its_number_of_sessions_and_one_counts_for_one_acco
 async def test_so_many_are_told_why_and_not_one_more_at_one_time() -> None:
     hall = Hall(10)
     assert [hall.registry.farewell() for _ in range(FAREWELLS + 1)] == [True] * FAREWELLS + [False]
+
+
+async def test_a_crowd_is_gone_when_seven_of_eight_are_and_that_is_told_once_a_minute() -> None:
+    hall = Hall(10_000)
+
+    def come_and_go(count: int) -> None:
+        guests = [entered(hall.enter()) for _ in range(count)]
+        for guest in guests[: count - count // 8 - 1]:
+            hall.registry.gone(guest)
+        before = hall.dissolved
+        for guest in guests:
+            hall.registry.gone(guest)
+        assert hall.dissolved - before <= 1
+
+    come_and_go(CROWD - 1)
+    assert hall.dissolved == 0
+    come_and_go(CROWD)
+    assert hall.dissolved == 1
+    come_and_go(CROWD)
+    assert hall.dissolved == 1
+    hall.now += REST_SECONDS
+    come_and_go(CROWD)
+    assert hall.dissolved == 2

@@ -41,6 +41,7 @@ class Doors:
 
     `addresses`: what `start` bound, as "host:port", in the order of the listeners.
     `short_names`: domains without a dot that are taken beside "localhost" and `hostname`.
+    `crowd_gone` is called when most of many sessions are over.
     `descriptors`: what the process has of them; None: as many as anybody wants.
     `drain_seconds`: how long a session in DATA may go on after `close`.
     """
@@ -63,6 +64,7 @@ class Doors:
         login_delay: float = 1.0,
         short_names: Collection[str] = (),
         descriptors: Share | None = None,
+        crowd_gone: Callable[[], None] = lambda: None,
     ) -> None:
         self._listeners = tuple(listeners)
         guard = LoginGuard(logins.limits, lambda address: self._surroundings.trusts(address))
@@ -81,7 +83,7 @@ class Doors:
             login_delay,
             _reachable(hostname, short_names),
         )
-        self._registry = Registry(submission, events, descriptors)
+        self._registry = Registry(submission, events, descriptors, crowd_gone=crowd_gone)
         self._servers: list[Server] = []
         self._names: list[Path] = []
         self.addresses: tuple[str, ...] = ()

@@ -29,6 +29,10 @@ FAREWELLS: Final = 64
 TELL_SECONDS: Final = 10.0
 """The log says no more often than this that the doors are full."""
 HOLDERS: Final = 5
+CROWD: Final = 500
+"""Sessions at one time whose memory is worth giving back, once they are gone."""
+REST_SECONDS: Final = 60.0
+"""And then not again for so long."""
 NEAR_LIMIT: Final = 16
 """A descriptor so near to the limit of the process means that none may be left for the next client."""
 
@@ -63,7 +67,10 @@ class Registry:
         events: Events,
         share: Share | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        crowd_gone: Callable[[], None] = lambda: None,
     ) -> None:
+        """`crowd_gone` is called when most of many sessions are over."""
+        self._crowd_gone = crowd_gone
         self.reload(config, share)
         self._monotonic = monotonic
         self._members: dict[Member, str] = {}
@@ -75,6 +82,9 @@ class Registry:
         self._shed: set[Member] = set()
         self._bodies = 0
         self.farewells = 0
+        # The most there were since the crowd was last gone.
+        self._peak = 0
+        self._rest_until = 0.0
         self._empty: asyncio.Future[None] | None = None
         self._leaving = False
         self._report = Report(events, self._crowd)
@@ -107,6 +117,8 @@ class Registry:
             return replies.TOO_MANY_CONNECTIONS
         self._members[member] = source
         self._by_address[source] += 1
+        if len(self._members) > self._peak:
+            self._peak = len(self._members)
         self._strangers[member] = self._monotonic()
         return None
 
@@ -121,8 +133,17 @@ class Registry:
         self._by_address[source] -= 1
         if not self._by_address[source]:
             del self._by_address[source]
+        if self._peak >= CROWD and len(self._members) <= self._peak // 8:
+            self._dissolve()
         if not self._members and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
+
+    def _dissolve(self) -> None:
+        now = self._monotonic()
+        if now >= self._rest_until:
+            self._rest_until = now + REST_SECONDS
+            self._peak = len(self._members)
+            self._crowd_gone()
 
     def claim(self, member: Member, account: str, most: int) -> bool:
         """Count a session for the account it logged in as; False, and not counted, where that has `most`."""
