@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,8 @@ from postroad.config.model import SubmissionConfig
 from postroad.mail.events import InternalError
 from tests.support.door import Client, House, client, house
 
-HASTY = SubmissionConfig(idle_timeout=0.05, data_timeout=0.05, spill_threshold=10)
+PATIENT = SubmissionConfig(spill_threshold=10)
+HASTY = replace(PATIENT, idle_timeout=0.05, data_timeout=0.05)
 
 Step = Callable[[Client], Awaitable[object]]
 
@@ -104,7 +106,10 @@ async def test_a_client_that_leaves_leaves_nothing(
         monkeypatch.setattr(f"postroad.adapters.{module}.LINGER_SECONDS", 0.1)
     tls, reach = STATES[state]
     listener = "implicit" if tls == "in tls" else tls
-    async with house(tls=listener, auth="off" if tls == "off" else "optional", config=HASTY) as place:
+    auth = "off" if tls == "off" else "optional"
+    # Over TLS there is no half of a close.
+    config = HASTY if leaving in (half_close, fall_silent) else PATIENT
+    async with house(tls=listener, auth=auth, config=config) as place:
         tasks, before = len(asyncio.all_tasks()), descriptors()
         for _ in range(3):
             async with client(place, tls=tls == "in tls") as one:
