@@ -19,7 +19,7 @@ from postroad.mail.events import InternalError
 from tests.support.door import Client, House, client, house
 
 PATIENT = SubmissionConfig(spill_threshold=10)
-HASTY = replace(PATIENT, idle_timeout=0.05, data_timeout=0.05)
+HASTY = replace(PATIENT, idle_timeout=0.1, data_timeout=0.1)
 
 Step = Callable[[Client], Awaitable[object]]
 
@@ -113,8 +113,10 @@ async def test_a_client_that_leaves_leaves_nothing(
         tasks, before = len(asyncio.all_tasks()), descriptors()
         for _ in range(3):
             async with client(place, tls=tls == "in tls") as one:
-                await reach(one)
-                await leaving(one)
+                # Where the server has had enough before, that is its right.
+                with contextlib.suppress(ConnectionError):
+                    await reach(one)
+                    await leaving(one)
         await settled(place, tasks, before)
         assert place.intake.submissions == []
         assert place.spool.waiting == {}
