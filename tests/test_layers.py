@@ -31,9 +31,10 @@ ALLOWED = {
     # Of the ports the values alone: what the reader of the index is asked with and answers.
     "cli": {"mail", "ports", "config", "adapters", "daemon", "demo", "office", "planning"},
     "demo": {"adapters.accounts_file"},
-    "parts": {"mail", "ports", "engine", "config", "adapters", "parts_logins"},
+    "parts": {"mail", "ports", "engine", "config", "adapters", "parts_index", "parts_logins"},
     # A part of the parts.
     "parts_logins": {"mail", "ports", "config", "adapters"},
+    "parts_index": {"ports", "config", "adapters"},
     "daemon": {"mail", "ports", "engine", "config", "adapters", "parts"},
     # The daemon's parts for one command, while there is no daemon.
     "office": {"mail", "ports", "engine", "config", "adapters", "parts"},
@@ -54,6 +55,7 @@ LIBRARIES = {
     "demo": {"aiosmtpd", "cryptography", "dkim"},
     "parts": set[str](),
     "parts_logins": set[str](),
+    "parts_index": set[str](),
     "daemon": {"uvloop"},
     "office": set[str](),
     "planning": set[str](),

@@ -21,13 +21,10 @@ from postroad.adapters.hub import EventHub
 from postroad.adapters.local import LocalDoor, LocalSettings
 from postroad.adapters.maildrop import MaildropDoor, MaildropSettings
 from postroad.adapters.rspamd import Rspamd
-from postroad.adapters.segment_audit import holds_mail
-from postroad.adapters.segment_identity import keep_identity
 from postroad.adapters.segments import Segments
 from postroad.adapters.smtp import SmtpTransport
 from postroad.adapters.smtpd import Doors
 from postroad.adapters.smtpd_tls import server_context
-from postroad.adapters.sqlite_files import CURE, identity_of, is_new, mark_identity
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.system import IdMaker, SystemClock
 from postroad.adapters.system_memory import give_back_soon
@@ -61,8 +58,9 @@ from postroad.mail.message import Instant
 from postroad.mail.routing import DIRECT, Routes
 from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
+from postroad.parts_index import open_index
 from postroad.parts_logins import certificate_rule, logins, password_accounts
-from postroad.ports import Policy, StorageBroken
+from postroad.ports import Policy
 
 
 @dataclass(slots=True)
@@ -254,15 +252,13 @@ def _foundation(config: Config, events: EventHub) -> Foundation:
     """Takes the lock first: who does not get it has touched nothing."""
     chance = random.Random()  # seeded by the system
     spool = Segments(config.spool_path, low_water=config.queue.low_water)
-    _refuse_lost_index(config)
-    _keep_together(config)
     return Foundation(
         clock=SystemClock(),
         chance=chance,
         new_id=IdMaker(chance),
         events=events,
         spool=spool,
-        queue=SqliteQueue(config.index_path, lambda text: events.emit(StorageTrouble("index", text))),
+        queue=open_index(config, lambda text: events.emit(StorageTrouble("index", text))),
     )
 
 
@@ -297,25 +293,6 @@ def _control(
         facts=facts,
         explainer=explainer,
     )
-
-
-def _refuse_lost_index(config: Config) -> None:
-    """An empty index beside segments full of mail would have them removed as settled."""
-    if is_new(config.index_path) and holds_mail(config.spool_path):
-        raise StorageBroken(f"{config.index_path} is missing, and {config.spool_path} holds mail; {CURE}")
-
-
-def _keep_together(config: Config) -> None:
-    """Index and segments know which queue they are of; the index of another one is not opened for writing."""
-    theirs = identity_of(config.index_path)
-    ours = keep_identity(config.spool_path, theirs)
-    if theirs and theirs != ours:
-        raise StorageBroken(
-            f"{config.index_path} belongs to another queue than {config.spool_path};"
-            f" put back the one that was there, or, {CURE}"
-        )
-    if not theirs:
-        mark_identity(config.index_path, ours)
 
 
 def _engine(config: Config, base: Foundation, loaded: Material) -> Engine:

@@ -15,7 +15,6 @@ import pytest
 from postroad.adapters.segment_identity import keep_identity
 from postroad.adapters.segment_marks import encode_mark, write_marks
 from postroad.adapters.segments import Segments
-from postroad.adapters.sqlite_files import mark_identity
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.cli.main import main
 from postroad.mail.handling import scheduled
@@ -84,9 +83,9 @@ def place_of(directory: Path, number: int) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def other_identity(directory: Path) -> None:
-    keep_identity(directory / "spool", 7)
-    mark_identity(directory / "queue.sqlite", 8)
+def other_identity(directory: Path, number: int, run: int) -> None:
+    keep_identity(directory / "spool", 7, 3)
+    change_index(directory, f"PRAGMA application_id = {number}", f"UPDATE opened SET run = {run}")
 
 
 def flip(path: Path, offset: int) -> None:
@@ -179,7 +178,8 @@ PLANTED: list[tuple[Callable[[Path], object], list[tuple[str, int]]]] = [
         lambda d: change_index(d, f"UPDATE message SET segment = 2, offset = 7 WHERE id = {ID[1]}"),
         [("wrong-place", 1)],
     ),
-    (lambda d: other_identity(d), [("foreign-index", 0)]),
+    (lambda d: other_identity(d, 8, 3), [("foreign-index", 0)]),
+    (lambda d: other_identity(d, 7, 2), [("old-index", 0)]),
     (lambda d: (d / "queue.sqlite").unlink(), [("missing-index", 0)]),
     (lambda d: (d / "queue.sqlite").write_bytes(b"no index" * 999), [("damaged-index", 0)]),
 ]

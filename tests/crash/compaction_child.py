@@ -25,7 +25,6 @@ from typing import Any
 from postroad.adapters import sqlite_changes, sqlite_files
 from postroad.adapters.segment_identity import keep_identity
 from postroad.adapters.segments import Segments
-from postroad.adapters.sqlite_files import mark_identity
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.engine.compaction import Compaction
 from postroad.mail.events import Event
@@ -104,8 +103,8 @@ async def fill(directory: Path) -> None:
     """What there is to compact."""
     spool = Segments(directory / "spool", SEGMENT, recent=0)
     index = directory / "queue.sqlite"
-    mark_identity(index, keep_identity(directory / "spool"))
-    queue = SqliteQueue(index)
+    keep_identity(directory / "spool", 7, 1)
+    queue = SqliteQueue(index, identity=(7, 1))
     async with running(spool, queue):
         for number in range(1, COUNT + 1):
             await add(spool, queue, number)

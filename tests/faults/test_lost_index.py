@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from postroad.adapters.segment_identity import read_identity
 from postroad.demo.process import DaemonFailed
 from postroad.demo.world import Site, World
 from tests.support.daemon import Daemon
@@ -134,12 +135,50 @@ async def test_the_index_or_log_of_another_queue_is_recognised_and_nothing_is_to
             assert (await daemon.process.command("spool", "check"))[0] == 0
 
 
+def out_of_a_backup(state: Path, earlier: Path) -> None:
+    all_of_it(state, earlier)
+
+
+def without_its_log(state: Path, earlier: Path) -> None:
+    (state / "queue.sqlite-wal").unlink()
+
+
+@pytest.mark.parametrize("put_in", [out_of_a_backup, without_its_log])
+async def test_an_index_of_an_earlier_run_is_recognised_and_nothing_is_touched(
+    put_in: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    async with World([Site("harbour.example")], frozenset({"harbour.example"})) as world:
+        site = world["harbour.example"]
+        async with Daemon({"harbour.example": site.port}) as daemon:
+            state = daemon.directory / "state"
+            assert await daemon.process.stop() == 0
+            shutil.copy(state / "queue.sqlite", tmp_path / "queue.sqlite")
+            await daemon.restart()
+            id = await daemon.submit(["box@harbour.example"], LETTER)
+            await daemon.event("tried", id=id, status="deferred")
+            await daemon.process.kill()
+            put_in(state, tmp_path)
+            with pytest.raises(DaemonFailed) as failure:
+                await daemon.restart()
+            assert "it ended with status 74" in str(failure.value)
+            assert "an earlier copy, or queue.sqlite-wal was taken from it" in str(failure.value)
+            status, out, _ = await daemon.process.command("spool", "check")
+            assert (status, "old-index" in out) == (65, True)
+            assert (await daemon.process.command("spool", "rebuild"))[0] == 0
+            await site.open()
+            await daemon.restart()
+            await daemon.event("tried", id=id, status="sent")
+            assert len(site.arrivals) == 1
+            assert await daemon.process.stop() == 0
+            assert (await daemon.process.command("spool", "check"))[0] == 0
+
+
 async def test_a_queue_of_before_there_were_identities_gets_one() -> None:
     async with World([Site("harbour.example")]) as world:
         async with Daemon({"harbour.example": world["harbour.example"].port}) as daemon:
             assert await daemon.process.stop() == 0
             state = daemon.directory / "state"
-            made = (state / "spool" / "identity").read_text()
+            made, _ = read_identity(state / "spool")
             for lost in ("spool", "index", "both"):
                 if lost != "index":
                     (state / "spool" / "identity").unlink()
@@ -148,7 +187,8 @@ async def test_a_queue_of_before_there_were_identities_gets_one() -> None:
                         connection.execute("PRAGMA application_id = 0")
                 await daemon.restart()
                 assert await daemon.process.stop() == 0
-                assert ((state / "spool" / "identity").read_text() == made) is (lost != "both")
+                number, run = read_identity(state / "spool")
+                assert ((number == made), run > 1) == (lost != "both", True)
 
 
 async def test_an_index_that_is_gone_with_nothing_waiting_is_no_trouble() -> None:

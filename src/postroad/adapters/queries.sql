@@ -46,6 +46,15 @@ AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = m.id
     AND (state = 1 OR (told = 0 AND (state = 4 OR (state = 3 AND notify & 1)))))
 
 
+-- --- whose it is ---
+
+-- name: run
+SELECT run FROM opened
+
+-- name: open
+UPDATE opened SET run = ?
+
+
 -- --- hops ---
 
 -- name: find_hop

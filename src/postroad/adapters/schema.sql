@@ -124,3 +124,10 @@ CREATE TABLE attempt (
     what    TEXT NOT NULL,           -- a Trace and an Outcome, as JSON
     PRIMARY KEY (message, n, number)
 ) WITHOUT ROWID;
+
+-- step: 5
+
+-- How often the queue was opened. The spool knows it, too: an index with less is from a backup, or
+-- without its log.
+CREATE TABLE opened (run INTEGER NOT NULL);
+INSERT INTO opened VALUES (0);

@@ -1,13 +1,14 @@
-"""Which queue a spool is of: a number in a file, and the same in its index.
+"""Which queue a spool is of, and how often it was opened: two numbers in a file, and the same in its index.
 
-An index beside segments that are not its own names none of their messages, and the start
-would remove them all as settled.
+An index beside segments that are not its own, or one from an earlier run that came out of a
+backup, does not name the messages that lie there, and the start would remove them as settled.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,34 +18,35 @@ NAME = "identity"
 # What the header of an SQLite file has room for.
 LARGEST = 2**31 - 1
 
+_TEXT = re.compile(rb"(\d{1,10})(?: (\d{1,18}))?\s*")
 
-def read_identity(directory: Path) -> int:
-    """0: it has none yet. Raises OSError."""
+
+def read_identity(directory: Path) -> tuple[int, int]:
+    """Its number and its last run, 0 where they are not known. Raises OSError."""
     try:
-        text = (directory / NAME).read_bytes()
+        found = _TEXT.fullmatch((directory / NAME).read_bytes())
     except FileNotFoundError:
-        return 0
-    number = int(text) if text.strip().isdigit() else 0
-    return number if 0 < number <= LARGEST else 0
+        found = None
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
-def keep_identity(directory: Path, number: int = 0) -> int:
-    """The spool's, which is `number` or a new one where it had none; durable.
-
-    Raises OSError, StorageBroken.
-    """
-    known = read_identity(directory)
-    if known:
-        return known
-    made = number or random.SystemRandom().randint(1, LARGEST)
+def keep_identity(directory: Path, number: int, run: int) -> None:
+    """Durable when it returns. Raises OSError, StorageBroken."""
     new = directory / f"{NAME}.new"
     with suppress(FileNotFoundError):
         new.unlink()
     with new.open("wb") as file:
         os.fchmod(file.fileno(), 0o600)
-        file.write(b"%d\n" % made)
+        if os.geteuid() == 0:
+            # Root may have to make a new index of a queue that is another user's.
+            owner = directory.stat()
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        file.write(b"%d %d\n" % (number, run))
         file.flush()
         os.fsync(file.fileno())
     new.rename(directory / NAME)
     sync_directory(directory)
-    return made
+
+
+def new_number() -> int:
+    return random.SystemRandom().randint(1, LARGEST)

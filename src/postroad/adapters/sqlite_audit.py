@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from postroad.adapters.sqlite_files import BUSY_TIMEOUT, load_queries
+from postroad.adapters.sqlite_files import BUSY_TIMEOUT, load_queries, read_identity
 from postroad.mail.message import Location
 from postroad.mail.queue_id import format_id
 from postroad.ports import StorageBroken
@@ -25,14 +25,14 @@ IMPOSSIBLE = ("bad_states", "without_message", "without_recipients", "over", "sh
 class Index:
     """Places of all messages by id; what is impossible as (id, text); `damage` as SQLite says it.
 
-    `identity`: which queue it is of, 0: unknown.
+    `identity`: which queue it is of and which run, 0: unknown.
     """
 
     places: dict[str, Location] = field(default_factory=dict)
     recipients: int = 0
     impossible: list[tuple[str, str]] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
-    identity: int = 0
+    identity: tuple[int, int] = (0, 0)
 
 
 def audit(path: Path) -> Index:
@@ -53,7 +53,7 @@ def _audit(connection: sqlite3.Connection) -> Index:
     lines = connection.execute(f"PRAGMA quick_check({MAX_DAMAGE})").fetchall()
     found.damage = [line for (line,) in lines if line != "ok"]
     if not found.damage:
-        (found.identity,) = connection.execute("PRAGMA application_id").fetchone()
+        found.identity = read_identity(connection)
         for id, *place in connection.execute(sql["places"]):
             found.places[format_id(id)] = Location(*place)
         (found.recipients,) = connection.execute(sql["count_recipients"]).fetchone()

@@ -93,27 +93,33 @@ def is_new(path: Path) -> bool:
         raise StorageBroken(f"{path}: {error}{cure(error)}") from error
 
 
-def identity_of(path: Path) -> int:
-    """Which queue an index is of; 0: it was not told yet, or there is none. Raises StorageBroken."""
+def identity_of(path: Path) -> tuple[int, int]:
+    """Of which queue an index is and of which run of it, 0: unknown; no index is of none.
+
+    Raises StorageBroken.
+    """
     if is_new(path):
-        return 0
+        return 0, 0
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
-            (number,) = connection.execute("PRAGMA application_id").fetchone()
-            return int(number)
+            return read_identity(connection)
     except sqlite3.Error as error:
         raise StorageBroken(f"{path}: {error}{cure(error)}") from error
 
 
-def mark_identity(path: Path, number: int) -> None:
-    """The index is of this queue from now on, if it was of none. Raises StorageBroken."""
-    with closing(open_writable(path)) as connection:
-        try:
-            (known,) = connection.execute("PRAGMA application_id").fetchone()
-            if not known:
-                connection.execute(f"PRAGMA application_id = {number:d}")
-        except sqlite3.Error as error:
-            raise StorageBroken(f"{path}: {error}{cure(error)}") from error
+def read_identity(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Raises sqlite3.Error."""
+    (number,) = connection.execute("PRAGMA application_id").fetchone()
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'opened'").fetchone():
+        return int(number), 0
+    (run,) = connection.execute(load_queries()["run"]).fetchone()
+    return int(number), int(run)
+
+
+def write_identity(connection: sqlite3.Connection, number: int, run: int) -> None:
+    """Within a transaction. Raises sqlite3.Error."""
+    connection.execute(f"PRAGMA application_id = {number:d}")
+    connection.execute(load_queries()["open"], (run,))
 
 
 def _prepare(connection: sqlite3.Connection, log_kept: int) -> None:

@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 
 from postroad.adapters.sqlite_changes import Changes, Claim, Deferral
-from postroad.adapters.sqlite_files import open_writable
+from postroad.adapters.sqlite_files import cure, open_writable, write_identity
 from postroad.adapters.sqlite_log import KEPT, LogWatch
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.adapters.sqlite_slate import Slate, SlateWitness
@@ -39,9 +39,16 @@ class SqliteQueue:
     """
 
     def __init__(
-        self, path: Path, trouble: Callable[[str], None] = lambda text: None, log_kept: int = KEPT
+        self,
+        path: Path,
+        trouble: Callable[[str], None] = lambda text: None,
+        log_kept: int = KEPT,
+        identity: tuple[int, int] | None = None,
     ) -> None:
-        """`trouble` is told, on the loop, when SQLite's log grows far beyond `log_kept` octets."""
+        """`trouble` is told, on the loop, when SQLite's log grows far beyond `log_kept` octets.
+
+        `identity`: of which queue, and of which run of it, the index is from now on.
+        """
         connection = self._connection = open_writable(path, log_kept)
         self._log = LogWatch(path, log_kept)
         self._trouble = trouble
@@ -49,8 +56,11 @@ class SqliteQueue:
         self._changes = Changes(connection)
         try:
             self._slate = Slate(path.with_suffix(SLATE))
-            self._heard = self._take_up()
-        except (sqlite3.Error, OSError) as error:
+            self._heard = self._take_up(identity)
+        except sqlite3.Error as error:
+            connection.close()
+            raise StorageBroken(f"{path}: {error}{cure(error)}") from error
+        except OSError as error:
             connection.close()
             raise StorageBroken(f"{path.with_suffix(SLATE)}: {error}") from error
         self._writer = SqliteWriter(connection, self._changes.forget, self._committed)
@@ -74,12 +84,12 @@ class SqliteQueue:
         if text is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._trouble, text)
 
-    def _take_up(self) -> int:
+    def _take_up(self, identity: tuple[int, int] | None) -> int:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
-        # Written anew, so that the log tells from its beginning which queue it is of.
-        (identity,) = connection.execute("PRAGMA application_id").fetchone()
-        connection.execute(f"PRAGMA application_id = {identity:d}")
+        # Written at each start, so that the log tells from its beginning which queue it is of.
+        if identity is not None:
+            write_identity(connection, *identity)
         heard = self._changes.heard(self._slate.answered(), time.time())
         connection.execute("COMMIT")
         return heard

@@ -17,6 +17,7 @@ from postroad.cli.text import CommandFailed, count, say
 from postroad.config.model import Config
 from postroad.ports import StorageBroken
 
+NEED_A_NEW_INDEX = ("damaged-index", "foreign-index", "missing-index", "old-index")
 # Longer than marks and rows of a running daemon may lag behind each other.
 SECOND_LOOK = 2.5
 
@@ -55,7 +56,7 @@ def _tell(report: Report) -> None:
         say(f"{each.file}: {each.kind}: {each.id or 'unknown message'}: {each.text}")
     counted = f"{count(report.messages, 'message')}, {count(report.records, 'record')}"
     say(f"{counted}, {count(len(report.findings), 'finding')}")
-    if any(each.kind in ("damaged-index", "foreign-index", "missing-index") for each in report.findings):
+    if any(each.kind in NEED_A_NEW_INDEX for each in report.findings):
         say("to make a new index from the segments, stop the daemon: postroad spool rebuild")
 
 

@@ -30,6 +30,7 @@ KINDS = {
     "missing-index": "there is no index, and the segments hold mail",
     "impossible-state": "rows of the index that cannot be",
     "foreign-index": "the index belongs to another queue",
+    "old-index": "the index is from an earlier run, or without its log",
     "missing-record": "the index names a message that the segments do not hold",
     "wrong-place": "the index says that a message lies where it does not; it lies elsewhere",
     "wrong-crc": "a record or body that is damaged",
@@ -62,10 +63,13 @@ def check(index_path: Path, spool: Path) -> Report:
     except StorageBroken as broken:
         findings.append(Finding("damaged-index", "", index_path.name, str(broken)))
     findings += [Finding("impossible-state", id, index_path.name, text) for id, text in index.impossible]
-    ours = read_identity(spool)
-    if ours and index.identity and index.identity != ours:
+    (ours, run), (theirs, their_run) = read_identity(spool), index.identity
+    if ours and theirs and theirs != ours:
         text = "it is not the index that was made with these segments"
         findings.append(Finding("foreign-index", "", index_path.name, text))
+    elif known and their_run < run:
+        text = f"it is of run {their_run}, the segments are of run {run}"
+        findings.append(Finding("old-index", "", index_path.name, text))
     comparison = _Comparison(spool, index.places, read_marks(spool))
     found = list(comparison.findings())
     if not known:

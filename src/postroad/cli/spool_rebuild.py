@@ -12,11 +12,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from postroad.adapters.segment_audit import body_problem, walk
-from postroad.adapters.segment_identity import keep_identity
+from postroad.adapters.segment_identity import read_identity
 from postroad.adapters.segment_marks import WHOLE, marks_of, read_marks
 from postroad.adapters.segment_writer import sync_directory
 from postroad.adapters.sqlite_changes import Changes
-from postroad.adapters.sqlite_files import identity_of, load_queries, mark_identity, open_writable
+from postroad.adapters.sqlite_files import identity_of, load_queries, open_writable, write_identity
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Instant, Message, Recipient
 from postroad.ports import Notice, Record, StorageBroken
@@ -52,10 +52,10 @@ def rebuild(index: Path, spool: Path, now: Instant) -> Rebuilt:
     for name in (fresh, *(Path(f"{fresh}{each}") for each in BESIDE)):
         name.unlink(missing_ok=True)
     _fill(fresh, _waiting(spool, now, rebuilt))
-    ours = keep_identity(spool)
-    if _is_ours(index, ours):
+    number, run = read_identity(spool)
+    if _is_ours(index, number):
         _carry_over(index, fresh)
-    mark_identity(fresh, ours)
+    _name(fresh, number, run)
     rebuilt.aside = _set_aside(index)
     fresh.rename(index)
     sync_directory(index.parent)
@@ -120,8 +120,15 @@ def _fill(path: Path, notices: Iterator[tuple[Message, Sequence[Recipient]]]) ->
 def _is_ours(index: Path, identity: int) -> bool:
     """Whether an old index, as far as it can be read, is the one of these segments."""
     with suppress(StorageBroken):
-        return identity_of(index) in (0, identity)
+        return not identity or identity_of(index)[0] in (0, identity)
     return True
+
+
+def _name(fresh: Path, number: int, run: int) -> None:
+    with closing(open_writable(fresh)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        write_identity(connection, number, run)
+        connection.execute("COMMIT")
 
 
 def _carry_over(index: Path, fresh: Path) -> None:
