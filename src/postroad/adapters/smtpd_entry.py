@@ -116,7 +116,10 @@ class EntrySession(Session):
         if argument:
             self._error(replies.NO_ARGUMENT)
             return
-        context = self._world.tls() if self._listener.tls == "starttls" else None
+        if self._listener.tls != "starttls":
+            self._error(replies.NOT_OFFERED)
+            return
+        context = self._world.tls()
         if context is None:
             self._error(replies.TLS_UNAVAILABLE)
             return
