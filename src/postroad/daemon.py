@@ -65,6 +65,7 @@ from postroad.mail.events import (
     Stopping,
     Stuck,
 )
+from postroad.mail.rules import default_rules
 from postroad.mail.validity import DAY, told, wanes
 from postroad.parts import Material, Parts, build, material, short_names
 from postroad.ports import StorageBroken
@@ -140,6 +141,8 @@ def prepare(config: Config) -> Start:
         looked = {named.path: appearance(named.path) for named in config.files}
         kept = keep(looked)
         early = bind_early([listener for listener in config.listeners if not _is_passed(listener, start)])
+        # Read before root is given up: the user may not look into the folder of the code.
+        default_rules()
         drop(user)
         assert config.path is not None, "serve reads a file"
         start = Start(load(config.path, kept), (*start.sockets, *early), kept, looked)

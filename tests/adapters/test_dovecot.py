@@ -18,6 +18,7 @@ from postroad.mail.dovecot_auth import Continue, Failed, Passed
 from postroad.mail.events import LoggedIn, LoginFailed, LoginUnavailable
 from postroad.ports_login import LoginsUnavailable
 from tests.support.door import client, house
+from tests.support.peers import run
 from tests.support.requires import as_root, require
 from tests.support.scram_client import ScramClient
 from tests.support.scripted_dovecot import GREETING, scripted
@@ -111,6 +112,7 @@ async def test_base64_that_is_none_does_not_reach_dovecot(tmp_path: Path) -> Non
 
 
 CONFIGURATION = """\
+{head}
 protocols =
 base_dir = {top}/run
 state_dir = {top}/state
@@ -120,9 +122,8 @@ default_internal_user = {user}
 default_login_user = {user}
 default_internal_group = {group}
 auth_mechanisms = plain login scram-sha-256
-passdb {{
-  driver = passwd-file
-  args = {top}/users
+passdb{name} {{
+  {users} = {top}/users
 }}
 service anvil {{
   chroot =
@@ -138,6 +139,15 @@ service auth {{
 """
 
 
+# What has other words since 2.4.
+OLD = {"head": "", "name": "", "users": "driver = passwd-file\n  args"}
+NEW = {
+    "head": "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0",
+    "name": " passwd-file",
+    "users": "passwd_file_path",
+}
+
+
 @asynccontextmanager
 async def dovecot() -> AsyncIterator[Path]:
     """A Dovecot of our own in a short-lived folder: its socket. It is ended by its own master process."""
@@ -145,7 +155,8 @@ async def dovecot() -> AsyncIterator[Path]:
     top = Path(tempfile.mkdtemp(prefix="postroad-dovecot-"))
     top.chmod(0o755)
     group = "nogroup" if Path("/etc/debian_version").exists() else "nobody"
-    (top / "conf").write_text(CONFIGURATION.format(top=top, user="nobody", group=group))
+    words = OLD if (await run(program, "--version")).startswith("2.3") else NEW
+    (top / "conf").write_text(CONFIGURATION.format(top=top, user="nobody", group=group, **words))
     scram = "{SCRAM-SHA-256}4096,pOIATE1Qm/aWtP5GWMqhWw==,M0lVKttDMZYpQwgnezGzNyNG8yKnOJj/bZAQESu+lBg=,"
     (top / "users").write_text(
         f"anna:{{PLAIN}}secret\nbert:{scram}8OVShMc7RTR7Fafy19yIayJFoLxzH7bvMyqloTGeZmE=\n"

@@ -69,6 +69,10 @@ async def test_msmtp_logs_in(method: str) -> None:
     (top / "secret").write_text(token() if "auth" in method else door.password)
     (top / "roots.pem").write_text(door.roots)
     own = [f"--user={door.name}", f"--passwordeval=cat {top / 'secret'}"]
+    if method == "scram-sha-256" and "scram-sha-256-plus" in await run(require("msmtp"), "--version"):
+        # One that binds the channel does nothing less; Python knows the binding of TLS 1.2.
+        method = "scram-sha-256-plus"
+        own.append("--tls-priorities=NORMAL:-VERS-TLS1.3")
     if method == "external":
         own = [
             f"--user={door.name}",

@@ -78,10 +78,13 @@ assert EmailMessage(subject, body, sender, to).send() == 1
 
 
 async def by_django(door: Door, folder: Path) -> None:
+    roots, _, _ = files(folder, door)
     # Debian's Python, which has Debian's Django (python3-django).
     await run(
         "/usr/bin/python3",
         *("-c", DJANGO, str(door.port), door.name, door.password, SUBJECT, BODY, SENDER, FIRST, SECOND),
+        # It takes the system's roots, and those that OpenSSL is told of.
+        env={**os.environ, "SSL_CERT_FILE": str(roots)},
     )
 
 

@@ -32,20 +32,22 @@ def pieces(text: str, kind: str) -> dict[str, str]:
     }
 
 
-def _text(name: str) -> str:
-    return (files("postroad.adapters") / name).read_text("utf-8")
+# Read before root is given up: the user that comes after may not look into the folder of the code.
+_TEXTS = {
+    name: (files("postroad.adapters") / name).read_text("utf-8") for name in ("queries.sql", "schema.sql")
+}
 
 
 def load_queries() -> dict[str, str]:
     """Statements by name, their fragments put in."""
-    text = _text("queries.sql")
+    text = _TEXTS["queries.sql"]
     fragments = pieces(text, "fragment")
     return {name: query.format(**fragments) for name, query in pieces(text, "name").items()}
 
 
 def load_steps() -> list[str]:
     """The scripts that make the schema, oldest first."""
-    return list(pieces(_text("schema.sql"), "step").values())
+    return list(pieces(_TEXTS["schema.sql"], "step").values())
 
 
 def open_writable(path: Path, log_kept: int = KEPT) -> sqlite3.Connection:

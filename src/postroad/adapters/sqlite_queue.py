@@ -63,6 +63,9 @@ class SqliteQueue:
         except OSError as error:
             connection.close()
             raise StorageBroken(f"{path.with_suffix(SLATE)}: {error}") from error
+        except BaseException:
+            connection.close()
+            raise
         self._writer = SqliteWriter(connection, self._changes.forget, self._committed)
         self._reader = SqliteReader(path)
 
