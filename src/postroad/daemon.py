@@ -65,7 +65,6 @@ from postroad.mail.events import (
     Stopping,
     Stuck,
 )
-from postroad.mail.rules import default_rules
 from postroad.mail.validity import DAY, told, wanes
 from postroad.parts import Material, Parts, build, material, short_names
 from postroad.ports import StorageBroken
@@ -141,8 +140,6 @@ def prepare(config: Config) -> Start:
         looked = {named.path: appearance(named.path) for named in config.files}
         kept = keep(looked)
         early = bind_early([listener for listener in config.listeners if not _is_passed(listener, start)])
-        # Read before root is given up: the user may not look into the folder of the code.
-        default_rules()
         drop(user)
         assert config.path is not None, "serve reads a file"
         start = Start(load(config.path, kept), (*start.sockets, *early), kept, looked)
@@ -164,6 +161,7 @@ class Daemon:
         self._why = ""
         self._serving = False
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._journal = journal
         self._events = EventHub(journal)
         self._descriptors = descriptors(config, raise_limit())
         self._parts: Parts = build(config, self._events, self.fail, self._descriptors)
@@ -196,6 +194,9 @@ class Daemon:
             queued = await recover(
                 base.queue, engine.bounces, base.clock, base.events, self._config.retry.schedule[0]
             )
+            if base.spool.crashed:
+                # What may come twice is told nowhere else once this process has died.
+                await asyncio.to_thread(self._journal.flush)
             async with asyncio.TaskGroup() as movers:
                 movers.create_task(engine.sites.run())
                 movers.create_task(engine.scheduler.run())

@@ -291,6 +291,28 @@ def test_a_reader_that_is_stuck_costs_lines_and_they_are_counted() -> None:
     os.close(reading)
 
 
+def test_what_was_told_before_a_flush_is_written_after_it() -> None:
+    stream = BytesIO()
+    journal = Journal("json", stream=stream)
+    for told in range(1, 400):
+        journal.emit(Removed(ID))
+        if told % 100 == 0:
+            journal.flush(timeout=60.0)
+            assert stream.getvalue().count(b"\n") == told
+    journal.close()
+
+
+def test_a_flush_does_not_wait_for_a_reader_that_is_stuck() -> None:
+    reading, writing = os.pipe()
+    with open(writing, "wb", buffering=0) as stream:
+        journal = Journal("json", stream=stream, capacity=10_000)
+        for _ in range(5000):
+            journal.emit(accepted())
+        journal.flush(timeout=0.0)
+        journal.close(timeout=0.0)
+        os.close(reading)
+
+
 def test_a_reader_that_is_gone_stops_nothing() -> None:
     reading, writing = os.pipe()
     os.close(reading)

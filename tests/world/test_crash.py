@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -69,6 +70,32 @@ async def test_whatever_had_its_250_arrives_after_kill_9_under_load() -> None:
         repeated = sum(count - 1 for count in arrived(site).values())
         # What was between its final dot and the record of the answer, and no more.
         assert repeated <= 3 * 20, f"{repeated} of {len(taken)} arrived twice"
+
+
+async def test_what_may_come_twice_is_in_the_log_before_the_doors_open() -> None:
+    taken = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for word in (b"220 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            writer.write(word)
+            await reader.readline()
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n.\r\n")
+            taken.set()
+            # No answer.
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, Daemon({"harbour.example": server.sockets[0].getsockname()[1]}) as daemon:
+        id = await daemon.submit([RECIPIENT], b"From: <a@sender.example>\r\n\r\nx\r\n")
+        await taken.wait()
+        await daemon.process.kill()
+        await daemon.restart()
+        # What it says after READY dies with it.
+        await daemon.process.kill()
+        assert [line["to"] for line in daemon.events("ambiguous", id=id)] == [[RECIPIENT]]
+        assert [line["ambiguous"] for line in daemon.events("recovered")] == [1]
 
 
 async def test_a_second_daemon_on_the_same_queue_does_not_start() -> None:

@@ -109,6 +109,10 @@ class Journal:
         for name in ("mail.log", "asyncio"):
             logging.getLogger(name).setLevel(logging.WARNING)
 
+    def flush(self, timeout: float = FLUSH_SECONDS) -> None:
+        """Return when all that was told so far is written; blocks, `timeout` seconds at most."""
+        self._writer.flush(timeout)
+
     def close(self, timeout: float = FLUSH_SECONDS) -> None:
         """Flush, waiting at most `timeout` seconds for a reader that is stuck."""
         if self._handler is not None:

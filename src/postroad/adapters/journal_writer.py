@@ -41,6 +41,8 @@ class LineWriter:
         self._lines: deque[bytes] = deque()
         self._work = threading.Event()
         self._closing = threading.Event()
+        # Set once all that was put before them is written.
+        self._asked: deque[threading.Event] = deque()
         self._unreported = 0
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -55,6 +57,13 @@ class LineWriter:
         self._lines.append(line)
         if not self._work.is_set():
             self._work.set()
+
+    def flush(self, timeout: float) -> None:
+        """Return when what is buffered now is written, or the time is up."""
+        written = threading.Event()
+        self._asked.append(written)
+        self._work.set()
+        written.wait(timeout)
 
     def close(self, timeout: float) -> None:
         """Write what is buffered; give up after `timeout` seconds. May be called again."""
@@ -71,6 +80,7 @@ class LineWriter:
         self._drain()
 
     def _drain(self) -> None:
+        asked = [self._asked.popleft() for _ in range(len(self._asked))]
         while self._lines or self._unreported:
             batch = [self._lines.popleft() for _ in range(min(len(self._lines), 256))]
             if self._unreported and not self._lines:
@@ -79,6 +89,8 @@ class LineWriter:
             batch.append(b"")
             if not self._write(b"\n".join(batch)):
                 self.dropped += len(batch) - 1
+        for written in asked:
+            written.set()
 
     def _write(self, data: bytes) -> bool:
         rest = memoryview(data)

@@ -32,7 +32,7 @@ def pieces(text: str, kind: str) -> dict[str, str]:
     }
 
 
-# Read before root is given up: the user that comes after may not look into the folder of the code.
+# Read with the code: whom root became later may not look into its folder.
 _TEXTS = {
     name: (files("postroad.adapters") / name).read_text("utf-8") for name in ("queries.sql", "schema.sql")
 }

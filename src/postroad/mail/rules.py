@@ -25,6 +25,8 @@ _PROVIDER = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _WAIT = re.compile(r"(\d{1,5})([smh])")
 _REPLY = re.compile(r"([45]\d\d)(?:[ -]([245]\.\d{1,3}\.\d{1,3}))?(?: +|$)(.*)", re.DOTALL)
 _UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0}
+# Read with the code: whom root became later may not look into its folder.
+_PACKAGED = resources.files("postroad.mail").joinpath("replies.toml").read_text("utf-8")
 # Longer texts are not searched: no reply says anything new after this.
 SEARCHED = 2000
 
@@ -89,8 +91,7 @@ def normalised(reply: Reply) -> str:
 @cache
 def default_rules() -> Rules:
     """The rules that come with the package."""
-    packaged = resources.files("postroad.mail").joinpath("replies.toml").read_text("utf-8")
-    return load_rules(tomllib.loads(packaged)["rule"])
+    return load_rules(tomllib.loads(_PACKAGED)["rule"])
 
 
 def load_rules(tables: Sequence[Mapping[str, object]]) -> Rules:
