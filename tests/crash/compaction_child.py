@@ -15,20 +15,19 @@ import asyncio
 import os
 import shutil
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from postroad.adapters import sqlite_changes, sqlite_files
 from postroad.adapters.segment_identity import keep_identity
 from postroad.adapters.segments import Segments
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.engine.compaction import Compaction
 from postroad.mail.events import Event
 from postroad.mail.lifecycle import State
+from tests.crash.traps import install
 from tests.support.build import change, delivered, recipient, record
 from tests.support.running import running
 
@@ -77,21 +76,6 @@ class Trap:
 def die(trap: Trap) -> None:
     os.write(1, f"{trap.at} {trap.last}\n".encode())
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def install(trap: Trap) -> None:
-    for name in ("pwrite", "fdatasync", "fsync", "rename", "unlink"):
-        setattr(os, name, trap.around(name, getattr(os, name)))
-    sqlite_changes.Changes.move = trap.around("move", sqlite_changes.Changes.move)  # type: ignore[method-assign]
-
-    class Connection(sqlite3.Connection):
-        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-            step = trap.around("commit", super().execute) if sql == "COMMIT" else super().execute
-            cursor: sqlite3.Cursor = step(sql, *arguments)
-            return cursor
-
-    real_connect = sqlite3.connect
-    sqlite_files.sqlite3.connect = lambda *a, **k: real_connect(*a, **k, factory=Connection)  # type: ignore[attr-defined]
 
 
 class Silent:
@@ -146,7 +130,7 @@ def main(top: Path) -> None:
         child = os.fork()
         if not child:
             trap = Trap(at)
-            install(trap)
+            install(trap.around, ("pwrite", "fdatasync", "fsync", "rename", "unlink"), ("move",))
             asyncio.run(one(top / str(at), trap))
             os.write(1, f"{at} end\n".encode())
             os._exit(0)

@@ -13,18 +13,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from postroad.adapters import sqlite_changes, sqlite_files
 from postroad.adapters.segments import Segments
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.mail.lifecycle import State
 from postroad.ports import Finished
+from tests.crash.traps import install
 from tests.support.build import change, delivered, failed, message, queue_id, recipient, record
 
 MESSAGES = 6
@@ -60,24 +59,6 @@ class Trap:
             return answer
 
         return trapped
-
-
-def install(trap: Trap) -> None:
-    """Put the trap around calls of the operating system, the index and its changes."""
-    for name in ("pwrite", "fdatasync", "fsync", "rename"):
-        setattr(os, name, trap.around(name, getattr(os, name)))
-    for name in ("add", "record", "settle"):
-        real = getattr(sqlite_changes.Changes, name)
-        setattr(sqlite_changes.Changes, name, trap.around(name, real))
-
-    class Connection(sqlite3.Connection):
-        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-            step = trap.around("commit", super().execute) if sql == "COMMIT" else super().execute
-            cursor: sqlite3.Cursor = step(sql, *arguments)
-            return cursor
-
-    real_connect = sqlite3.connect
-    sqlite_files.sqlite3.connect = lambda *a, **k: real_connect(*a, **k, factory=Connection)  # type: ignore[attr-defined]
 
 
 def say(line: str) -> None:
@@ -120,7 +101,9 @@ async def settle(spool: Segments, queue: SqliteQueue, finished: Finished, number
 
 
 async def main(directory: Path, arrow: str, count: int) -> None:
-    install(Trap(arrow, count))
+    install(
+        Trap(arrow, count).around, ("pwrite", "fdatasync", "fsync", "rename"), ("add", "record", "settle")
+    )
     spool = Segments(directory / "spool", segment_size=1500)
     queue = SqliteQueue(directory / "queue.sqlite")
     spool.adopt({})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from postroad.cli.tree import Argument, Command, tree
 
@@ -74,18 +74,23 @@ _WALK = """\
 """
 
 
+def _choices(root: Command) -> Iterator[tuple[str, str]]:
+    """A verb with an option whose values are known, and these values."""
+    for key, argument in _flags(root):
+        for flag in argument.flags:
+            if argument.choices:
+                yield f"{key} {flag}", " ".join(argument.choices)
+
+
+def _cases(branches: Iterable[tuple[str, str]]) -> str:
+    """The branches of a `case`: where, and what to do there."""
+    return "".join(f"        {shlex.quote(where)}) {action} ;;\n" for where, action in branches)
+
+
 def _bash(root: Command) -> str:
     walk = _WALK.format(valued=_patterns(root), verbs=_verbs(root))
-    values = "".join(
-        f"        {shlex.quote(f'{key} {flag}')}) words={shlex.quote(' '.join(argument.choices))} ;;\n"
-        for key, argument in _flags(root)
-        for flag in argument.flags
-        if argument.choices
-    )
-    offers = "".join(
-        f"        {shlex.quote(_key(command))}) words={shlex.quote(_words(command))} ;;\n"
-        for command in root.walk()
-    )
+    values = _cases((where, f"words={shlex.quote(chosen)}") for where, chosen in _choices(root))
+    offers = _cases((_key(each), f"words={shlex.quote(_words(each))}") for each in root.walk())
     return (
         "_postroad() {\n"
         '    local current="${COMP_WORDS[COMP_CWORD]}" words=""\n'
@@ -106,15 +111,9 @@ def _bash(root: Command) -> str:
 
 def _zsh(root: Command) -> str:
     walk = _WALK.format(valued=_patterns(root), verbs=_verbs(root))
-    values = "".join(
-        f"        {shlex.quote(f'{key} {flag}')}) compadd -- {' '.join(argument.choices)} ;;\n"
-        for key, argument in _flags(root)
-        for flag in argument.flags
-        if argument.choices
-    )
-    offers = "".join(
-        f"        {shlex.quote(_key(command))}) offers=({' '.join(map(_described, _offers(command)))}) ;;\n"
-        for command in root.walk()
+    values = _cases((where, f"compadd -- {chosen}") for where, chosen in _choices(root))
+    offers = _cases(
+        (_key(each), f"offers=({' '.join(map(_described, _offers(each)))})") for each in root.walk()
     )
     return (
         "_postroad() {\n"
