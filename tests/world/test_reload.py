@@ -20,6 +20,7 @@ from tests.support.submitting import hand_in
 LETTER = b"From: <anna@sender.example>\r\nSubject: x\r\n\r\nx\r\n"
 RELOADS = 100
 WARM = 20
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ async def test_a_hundred_reloads_under_load_refuse_lose_and_leave_nothing() -> N
             assert sent > WARM
             assert len(world["harbour.example"].arrivals) == sent + 1
             assert len(daemon.events("reloaded", problems=[])) == RELOADS
-        assert (late.descriptors, late.tasks) == (early.descriptors, early.tasks)
+        # A task or descriptor that is just ending may be in either count; one left by each reload would make eighty.
+        assert late.descriptors - early.descriptors < FEW
+        assert late.tasks - early.tasks < FEW
         # The loop's own pool begins a thread when one is wanted, and has so many at most.
         assert late.threads - early.threads <= min(32, (os.cpu_count() or 1) + 4)
         assert late.resident - early.resident < 8 << 20
