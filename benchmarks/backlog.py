@@ -40,7 +40,7 @@ from postroad.mail.message import Content, Lane, Location, Message, Recipient
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.reply import Reply
 from postroad.mail.routing import DIRECT, Hop
-from postroad.ports import Record
+from postroad.ports.spool import Record
 from postroads import Postroad
 from rivals import Wishes
 from sinks import SmtpSink

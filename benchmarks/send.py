@@ -25,7 +25,7 @@ from postroad.mail.address import Address
 from postroad.mail.message import Envelope, EnvelopeRecipient
 from postroad.mail.routing import Endpoint
 from postroad.mail.tls import Requirement, TlsLevel
-from postroad.ports import Witness
+from postroad.ports.queue import Witness
 
 PLAIN = Requirement(TlsLevel.NONE)
 ID = "0F3K8M2Q4W1Z"

@@ -26,7 +26,7 @@ from postroad.mail.message import Change, Content, Lane, Location, Message, Reci
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.reply import Reply
 from postroad.mail.routing import DIRECT, Hop
-from postroad.ports import Record
+from postroad.ports.spool import Record
 
 NOWHERE = Location(0, 0, 0)
 HOPS = [Hop(DIRECT, f"d{number}.example") for number in range(50)]

@@ -32,7 +32,7 @@ from postroad.mail.events import Event
 from postroad.mail.message import Instant, Location, Message, StagedBody, Submission
 from postroad.mail.mime import Octets
 from postroad.mail.reply import Reply
-from postroad.ports import BodyFile, Record, Stored
+from postroad.ports.spool import BodyFile, Record, Stored
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,

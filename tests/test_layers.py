@@ -22,12 +22,10 @@ LONGEST_FUNCTION = 60
 # What a layer may import of the project; itself is always allowed but for adapters.
 ALLOWED = {
     "mail": set[str](),
-    "ports": {"mail", "ports_queue"},
-    "ports_queue": {"mail"},
-    "ports_login": {"mail"},
+    "ports": {"mail"},
     "engine": {"mail", "ports"},
     "config": {"mail"},
-    "adapters": {"mail", "ports", "ports_login", "config.model"},
+    "adapters": {"mail", "ports", "config.model"},
     # Of the ports the values alone: what the reader of the index is asked with and answers.
     "cli": {"mail", "ports", "config", "adapters", "daemon", "demo", "office", "planning"},
     "demo": {"adapters.accounts_file"},
@@ -48,8 +46,6 @@ IMPURE = {"asyncio", "socket", "ssl", "sqlite3", "os", "time", "random", "secret
 LIBRARIES = {
     "mail": {"idna"},
     "ports": set[str](),
-    "ports_queue": set[str](),
-    "ports_login": set[str](),
     "engine": set[str](),
     "config": {"msgspec", "idna"},
     "demo": {"aiosmtpd", "cryptography", "dkim"},

@@ -67,7 +67,7 @@ from postroad.mail.events import (
 )
 from postroad.mail.validity import DAY, told, wanes
 from postroad.parts import Material, Parts, build, material, short_names
-from postroad.ports import StorageBroken
+from postroad.ports.storage import StorageBroken
 
 # What a key, a certificate, a hook or an accounts file can have wrong that the check did not see.
 BAD_MATERIAL = (AccountsError, DkimKeyError, HookError, TlsError, TokenKeyError)

@@ -18,13 +18,13 @@ from postroad.adapters.privileges import Identity, drop, user_name
 from postroad.config.model import Config, TlsConfig
 from postroad.engine.recovery import recover
 from postroad.parts import Material, build_office, material
-from postroad.ports import QueueFilter
+from postroad.ports.queue import QueueFilter
 
 Changed = list[tuple[str, str]]
 
 
 def operate(config: Config, verb: str, filters: Sequence[QueueFilter]) -> Changed:
-    """As `ports.Control.operate`, for each of the filters in turn.
+    """As `ports.control.Control.operate`, for each of the filters in turn.
 
     Raises SpoolInUse where somebody owns the queue, StorageBroken, OSError, and for "bounce",
     whose notification is signed, what a daemon's start raises.

@@ -60,7 +60,7 @@ from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
 from postroad.parts_index import open_index
 from postroad.parts_logins import certificate_rule, logins, password_accounts
-from postroad.ports import Policy
+from postroad.ports.policy import Policy
 
 
 @dataclass(slots=True)

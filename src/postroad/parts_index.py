@@ -12,7 +12,7 @@ from postroad.adapters.segment_identity import keep_identity, new_number, read_i
 from postroad.adapters.sqlite_files import CURE, identity_of, is_new
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.config.model import Config
-from postroad.ports import StorageBroken
+from postroad.ports.storage import StorageBroken
 
 
 def open_index(config: Config, trouble: Callable[[str], None]) -> SqliteQueue:

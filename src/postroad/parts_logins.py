@@ -13,7 +13,7 @@ from postroad.config.model import Config, OAuthConfig
 from postroad.mail.certificates import CertificateRule, account_by_fingerprint, account_by_name
 from postroad.mail.jwt import Demands
 from postroad.mail.login_limits import LoginLimits
-from postroad.ports import Clock
+from postroad.ports.clock import Clock
 
 
 def certificate_rule(config: Config) -> CertificateRule:

@@ -27,7 +27,7 @@ from postroad.mail.outcome import Outcome
 from postroad.mail.routing import DIRECT, Endpoint, Route, Routes
 from postroad.mail.rules import default_rules
 from postroad.parts import destinations_of, site_limits, transport_of
-from postroad.ports import ConnectFailed, Session, Transport
+from postroad.ports.transport import ConnectFailed, Session, Transport
 
 Facts = dict[str, object]
 

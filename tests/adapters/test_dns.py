@@ -9,7 +9,7 @@ import pytest
 
 from postroad.adapters import dns as adapter
 from postroad.adapters.dns import Cache, DnsResolver, Records, absolute
-from postroad.ports import AddressAnswer, MxAnswer, NoData, NoSuchName, TryLater
+from postroad.ports.resolver import AddressAnswer, MxAnswer, NoData, NoSuchName, TryLater
 from tests.support.dns_server import DnsServer
 
 ZONE = {

@@ -16,7 +16,7 @@ from postroad.adapters.dovecot import USUAL, DovecotServer
 from postroad.adapters.smtpd_auth import Logins
 from postroad.mail.dovecot_auth import Continue, Failed, Passed
 from postroad.mail.events import LoggedIn, LoginFailed, LoginUnavailable
-from postroad.ports_login import LoginsUnavailable
+from postroad.ports.logins import LoginsUnavailable
 from tests.support.door import client, house
 from tests.support.peers import run
 from tests.support.requires import as_root, require

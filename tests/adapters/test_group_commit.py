@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from postroad.adapters.group_commit import MAX_BURST, GroupCommit
-from postroad.ports import StorageBroken
+from postroad.ports.storage import StorageBroken
 from tests.support.running import running
 
 

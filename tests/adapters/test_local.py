@@ -31,7 +31,7 @@ from postroad.mail.address import Address
 from postroad.mail.events import HopDeferred, HopFailed, Notified, Removed, SiteResumed
 from postroad.mail.message import Body, Notify, Ret
 from postroad.mail.reply import Reply
-from postroad.ports import QueueFilter
+from postroad.ports.queue import QueueFilter
 from tests.support.build import NOW, deferred, delivered, failed, queue_id
 from tests.support.happenings import accepted, tried
 from tests.support.operating import Office, office

@@ -19,7 +19,7 @@ from postroad.adapters.oauth import AskedClaims, Endpoint, OAuthTokens, SignedCl
 from postroad.adapters.oauth_keys import KeyRing, TokenKeyError
 from postroad.adapters.smtpd_auth import Logins
 from postroad.mail.jwt import Demands
-from postroad.ports_login import LoginsUnavailable
+from postroad.ports.logins import LoginsUnavailable
 from tests.support.door import NOW, StillClock, client, house
 
 DEMANDS = Demands("sub", audience="smtp")

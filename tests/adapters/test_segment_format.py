@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from postroad.adapters.segment_format import HEADER_SIZE, decode, decode_header, decode_record, encode
 from postroad.mail.address import Address
 from postroad.mail.message import Body, Lane, Location, Notify, Ret, StagedBody
-from postroad.ports import DamagedRecord, Record
+from postroad.ports.spool import DamagedRecord, Record
 from tests.support.build import HEAD, content, message, recipient, record
 
 HERE = Location(17, 4096, 500)

@@ -5,7 +5,7 @@ import pytest
 from postroad.adapters.segment_recent import OVERHEAD, Recent
 from postroad.adapters.segments import Segments
 from postroad.mail.message import Location
-from postroad.ports import DamagedRecord
+from postroad.ports.spool import DamagedRecord
 from tests.support.build import record
 from tests.support.running import running
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from postroad.adapters.segment_reader import SegmentReader
 from postroad.adapters.segments import Segments, SpoolInUse
 from postroad.mail.message import Location
-from postroad.ports import DamagedRecord, Record, StorageBroken, StorageFull, Stored
+from postroad.ports.spool import DamagedRecord, Record, Stored
+from postroad.ports.storage import StorageBroken, StorageFull
 from tests.support.build import message, queue_id, record
 from tests.support.running import running
 

@@ -17,12 +17,13 @@ from postroad.adapters.smtp import SmtpTransport
 from postroad.adapters.smtp_connect import Offer, offer
 from postroad.adapters.smtp_session import Timeouts
 from postroad.mail.address import Address
+from postroad.mail.commands import Capabilities
 from postroad.mail.message import Envelope, EnvelopeRecipient
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Route
 from postroad.mail.tls import Requirement, TlsLevel
-from postroad.ports import Capabilities, ConnectFailed, Session
+from postroad.ports.transport import ConnectFailed, Session
 from tests.support.memory_spool import MemoryStored
 from tests.support.scripted_smtp import ALL_OFFERED, Authority, Mail, Peer, Script, ScriptedSmtp, accepting
 from tests.support.witnesses import Told

@@ -17,7 +17,8 @@ from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint
 from postroad.mail.tls import Requirement, TlsLevel
-from postroad.ports import Session, Transaction
+from postroad.mail.transaction import Transaction
+from postroad.ports.transport import Session
 from tests.support.memory_spool import MemoryStored
 from tests.support.scripted_smtp import ALL_OFFERED, Mail, Peer, Script, ScriptedSmtp, accepting
 from tests.support.witnesses import Told

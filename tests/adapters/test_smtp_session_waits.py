@@ -10,10 +10,11 @@ import pytest
 
 from postroad.adapters.smtp_session import SmtpSession, Timeouts
 from postroad.mail.address import Address
+from postroad.mail.commands import Capabilities
 from postroad.mail.message import Envelope, EnvelopeRecipient
 from postroad.mail.outcome import Fault, Stage
 from postroad.mail.routing import Endpoint
-from postroad.ports import Capabilities, Transaction
+from postroad.mail.transaction import Transaction
 from tests.support.memory_spool import MemoryStored
 from tests.support.witnesses import Told
 

@@ -24,7 +24,8 @@ from postroad.mail.message import Lane, Location
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.queue_id import parse_id
 from postroad.mail.reply import Reply
-from postroad.ports import Finished, QueueFilter, StorageBroken, StorageFull
+from postroad.ports.queue import Finished, QueueFilter
+from postroad.ports.storage import StorageBroken, StorageFull
 from tests.support.build import HOUR, NOW, change, deferred, delivered, hop, message, queue_id, recipient
 from tests.support.running import running
 

@@ -18,7 +18,8 @@ from postroad.adapters.sqlite_slate import OPEN, RING, SIZE, SLOT, Slate, encode
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Notify, Recipient
 from postroad.mail.queue_id import format_id, parse_id
-from postroad.ports import Restarted, StorageBroken
+from postroad.ports.queue import Restarted
+from postroad.ports.storage import StorageBroken
 from tests.support.build import NOW, message, queue_id, recipient
 from tests.support.running import running
 

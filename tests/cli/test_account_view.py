@@ -14,7 +14,7 @@ from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.cli.main import main
 from postroad.mail.idempotency import Kept, Key, Known
 from postroad.mail.quota import Charge, first_hour, hour_of
-from postroad.ports import Terms
+from postroad.ports.queue import Terms
 from tests.support.build import message, queue_id, recipient
 from tests.support.queued import state_directory
 from tests.support.running import running

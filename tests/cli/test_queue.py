@@ -19,7 +19,7 @@ from postroad.cli.main import main
 from postroad.cli.queue import print_pages
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Message, Recipient
-from postroad.ports import QueueFilter
+from postroad.ports.queue import QueueFilter
 from tests.support.build import HEAD, NOW, deferred, hop, message, queue_id, recipient
 from tests.support.operating import RememberingControl, RememberingIntake, StoppedClock, hop_of
 from tests.support.queued import fill, state_directory

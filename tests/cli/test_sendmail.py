@@ -19,7 +19,7 @@ from postroad.cli import sendmail_door
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Body, Notify, Ret, Submission
 from postroad.mail.reply import Reply
-from postroad.ports import QueueFilter
+from postroad.ports.queue import QueueFilter
 from tests.support import happenings
 from tests.support.build import deferred, message, queue_id, recipient
 from tests.support.operating import Office, office

@@ -22,7 +22,7 @@ from postroad.mail.lifecycle import State
 from postroad.mail.message import Handling, Message, Recipient
 from postroad.mail.queue_id import parse_id
 from postroad.mail.routing import DIRECT, Hop
-from postroad.ports import QueueFilter
+from postroad.ports.queue import QueueFilter
 from tests.support.build import HOUR, change, content, delivered, message, queue_id, recipient, record
 from tests.support.queued import fill, state_directory
 from tests.support.running import running

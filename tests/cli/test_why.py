@@ -12,7 +12,8 @@ import pytest
 from postroad.cli.main import main
 from postroad.mail.lifecycle import State
 from postroad.mail.why import Constraint, Why
-from postroad.ports import Explained, QueueFilter
+from postroad.ports.control import Explained
+from postroad.ports.queue import QueueFilter
 from tests.cli.test_queue import served
 from tests.support.build import NOW, deferred, hop, message, queue_id, recipient
 from tests.support.operating import RememberingControl

@@ -14,7 +14,7 @@ from postroad.mail.lifecycle import State
 from postroad.mail.message import Body, Handling, Lane, Location, Message, Notify, Recipient, Ret
 from postroad.mail.outcome import Reason
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, HopDue, Queue, QueueFilter
+from postroad.ports.queue import Finished, HopDue, Queue, QueueFilter
 from tests.support.build import (
     HOUR,
     NOW,

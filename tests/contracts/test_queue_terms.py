@@ -12,7 +12,7 @@ from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.sqlite_terms import KEPT_HOURS, TermsWriter
 from postroad.mail.idempotency import Kept, Key, Known
 from postroad.mail.quota import Charge
-from postroad.ports import Queue, Terms
+from postroad.ports.queue import Queue, Terms
 from tests.support.build import NOW, message, queue_id, recipient
 from tests.support.memory_queue import MemoryQueue
 from tests.support.running import running

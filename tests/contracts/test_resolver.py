@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from postroad.adapters.dns import DnsResolver
-from postroad.ports import AddressAnswer, MxRecord, NoData, NoSuchName, Resolver, TryLater
+from postroad.ports.resolver import AddressAnswer, MxRecord, NoData, NoSuchName, Resolver, TryLater
 from tests.support.dns_server import DnsServer
 from tests.support.scripted_network import ScriptedResolver
 

@@ -13,7 +13,7 @@ import pytest
 
 from postroad.adapters.segments import Segments
 from postroad.mail.message import Location
-from postroad.ports import DamagedRecord, Spool, Stored
+from postroad.ports.spool import DamagedRecord, Spool, Stored
 from tests.support.build import BODY, HEAD, queue_id, record
 from tests.support.memory_spool import MemorySpool
 from tests.support.running import running

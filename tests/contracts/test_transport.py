@@ -10,12 +10,13 @@ import pytest
 
 from postroad.adapters.smtp import SmtpTransport
 from postroad.mail.address import Address
+from postroad.mail.commands import Capabilities
 from postroad.mail.message import Envelope, EnvelopeRecipient
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint
 from postroad.mail.tls import Requirement, TlsLevel
-from postroad.ports import Capabilities, ConnectFailed, Session, Transport
+from postroad.ports.transport import ConnectFailed, Session, Transport
 from tests.support.memory_spool import MemoryStored
 from tests.support.scripted_network import (
     Host,

@@ -22,7 +22,7 @@ from typing import Any
 from postroad.adapters.segments import Segments
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.mail.lifecycle import State
-from postroad.ports import Finished
+from postroad.ports.queue import Finished
 from tests.crash.traps import install
 from tests.support.build import change, delivered, failed, message, queue_id, recipient, record
 

@@ -12,7 +12,7 @@ from postroad.adapters.sqlite_audit import audit
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.cli.spool_check import check
 from postroad.cli.spool_rebuild import rebuild
-from postroad.ports import QueueFilter
+from postroad.ports.queue import QueueFilter
 from tests.crash.compaction_child import COUNT, EVERY, SEGMENT, body
 from tests.support.build import NOW, queue_id
 from tests.support.running import running

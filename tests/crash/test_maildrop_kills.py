@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from postroad.adapters.sqlite_reader import SqliteReader
-from postroad.ports import QueueFilter
+from postroad.ports.queue import QueueFilter
 from tests.crash.maildrop_child import MOST_STEPS
 from tests.support.peers import run
 from tests.support.queued import state_directory

@@ -27,7 +27,8 @@ from postroad.adapters.sqlite_files import is_new
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.demo.process import DaemonProcess
 from postroad.demo.world import Site, World
-from postroad.ports import QueueFilter, StorageBroken
+from postroad.ports.queue import QueueFilter
+from postroad.ports.storage import StorageBroken
 from tests.crash.load import MARK
 from tests.support.daemon import Daemon
 from tests.support.disks import preload_library

@@ -18,7 +18,7 @@ import pytest
 
 from postroad.adapters.segments import Segments
 from postroad.adapters.sqlite_queue import SqliteQueue
-from postroad.ports import Finished, QueueFilter
+from postroad.ports.queue import Finished, QueueFilter
 from tests.crash.storage_child import DSN, MESSAGES
 from tests.support.build import queue_id, recipient, record
 from tests.support.requires import require

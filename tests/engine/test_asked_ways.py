@@ -13,7 +13,7 @@ from postroad.mail.message import Handling, Lane, Notify
 from postroad.mail.outcome import Kind, Reason, Stage
 from postroad.mail.routing import Route, TlsWish
 from postroad.mail.throttle import Limits
-from postroad.ports import QueueFilter
+from postroad.ports.queue import QueueFilter
 from tests.support.engine import Engine, engine
 from tests.support.loop import virtual
 from tests.support.scripted_network import ALL_OFFERED, Host, down, say, slow

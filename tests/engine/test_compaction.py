@@ -20,7 +20,8 @@ from postroad.engine.compaction import Compaction
 from postroad.mail.events import Event, StorageTrouble
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Message
-from postroad.ports import QueueFilter, StorageFull
+from postroad.ports.queue import QueueFilter
+from postroad.ports.storage import StorageFull
 from tests.support.build import NOW, change, delivered, failed, queue_id, recipient, record
 from tests.support.running import running
 

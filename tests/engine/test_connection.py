@@ -6,7 +6,7 @@ from postroad.engine.delivery import died_idle
 from postroad.mail.outcome import Fault, Kind, Reason, Stage
 from postroad.mail.reply import Reply
 from postroad.mail.throttle import Limits
-from postroad.ports import Transaction
+from postroad.mail.transaction import Transaction
 from tests.support.engine import engine
 from tests.support.loop import virtual
 from tests.support.scripted_network import Host, Moment, Rule, fail, greylist, say, slow

@@ -7,7 +7,8 @@ import pytest
 from postroad.mail.events import Operated
 from postroad.mail.lifecycle import State
 from postroad.mail.outcome import Stage
-from postroad.ports import ImpossibleOperation, QueueFilter
+from postroad.ports.control import ImpossibleOperation
+from postroad.ports.queue import QueueFilter
 from tests.support.build import HOUR
 from tests.support.engine import engine
 from tests.support.loop import virtual

@@ -6,7 +6,8 @@ import asyncio
 
 from postroad.mail.outcome import Stage
 from postroad.mail.throttle import Limits
-from postroad.ports import Explained, QueueFilter
+from postroad.ports.control import Explained
+from postroad.ports.queue import QueueFilter
 from tests.support.engine import Engine, engine
 from tests.support.loop import virtual
 from tests.support.scripted_network import Host, down, greylist, slow

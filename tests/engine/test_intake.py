@@ -15,7 +15,8 @@ from postroad.mail.headers import fields
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Content, Envelope, Lane, Location, Message, Recipient, Submission
 from postroad.mail.outcome import Stage
-from postroad.ports import Record, StorageBroken
+from postroad.ports.spool import Record
+from postroad.ports.storage import StorageBroken
 from tests.support.build import BODY, address, content, envelope_recipient
 from tests.support.engine import PEER, CommittingQueue, FragileSpool, NoSigner, engine
 from tests.support.loop import virtual

@@ -7,7 +7,7 @@ import pytest
 from postroad.mail.events import StorageTrouble, Tried
 from postroad.mail.lifecycle import State
 from postroad.mail.outcome import Stage
-from postroad.ports import StorageBroken
+from postroad.ports.storage import StorageBroken
 from tests.support.build import NOW
 from tests.support.engine import build, engine
 from tests.support.loop import virtual

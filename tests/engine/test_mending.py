@@ -11,7 +11,7 @@ from postroad.engine.mending import Fitness, Mender
 from postroad.mail.canonical import relaxed_body_hash
 from postroad.mail.message import Content, StagedBody
 from postroad.mail.reply import Reply
-from postroad.ports import Spool
+from postroad.ports.spool import Spool
 from tests.support.build import HEAD, queue_id
 from tests.support.memory_spool import MemorySpool
 from tests.support.running import running

@@ -8,7 +8,7 @@ from postroad.mail.events import Recovered
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Recipient
 from postroad.mail.outcome import Kind, Stage
-from postroad.ports import Record
+from postroad.ports.spool import Record
 from tests.support.build import NOW, content, failed, message, recipient
 from tests.support.engine import Engine, build
 from tests.support.loop import virtual

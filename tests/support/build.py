@@ -24,7 +24,7 @@ from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.queue_id import format_id
 from postroad.mail.reply import Reply
 from postroad.mail.routing import DIRECT, Hop
-from postroad.ports import Record
+from postroad.ports.spool import Record
 
 NOW: Instant = 1_795_000_000.0
 HOUR = 3600.0

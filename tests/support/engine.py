@@ -57,7 +57,9 @@ from postroad.mail.reply import Reply
 from postroad.mail.routing import DIRECT, Hop, Route
 from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
-from postroad.ports import DamagedRecord, Finished, Notice, QueueFilter, Spool, Terms, Transport
+from postroad.ports.queue import Finished, Notice, QueueFilter, Terms
+from postroad.ports.spool import DamagedRecord, Spool
+from postroad.ports.transport import Transport
 from tests.support.build import BODY, HEAD, address, content, envelope_recipient
 from tests.support.loop import VirtualClock
 from tests.support.memory_queue import MemoryQueue

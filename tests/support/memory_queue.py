@@ -13,16 +13,8 @@ from postroad.mail.message import Change, Delivery, Instant, Message, Notify, Re
 from postroad.mail.outcome import Outcome
 from postroad.mail.quota import Charge
 from postroad.mail.routing import Hop
-from postroad.ports import (
-    Finished,
-    HopDue,
-    Notice,
-    QueueFilter,
-    Restarted,
-    StorageBroken,
-    StorageFull,
-    Terms,
-)
+from postroad.ports.queue import Finished, HopDue, Notice, QueueFilter, Restarted, Terms
+from postroad.ports.storage import StorageBroken, StorageFull
 
 Key = tuple[str, int]
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from postroad.mail.message import Location, Message, StagedBody
-from postroad.ports import DamagedRecord, Record, StorageBroken, StorageFull
+from postroad.ports.spool import DamagedRecord, Record
+from postroad.ports.storage import StorageBroken, StorageFull
 
 CHUNK = 256 * 1024
 # What the segments keep of a record besides its content, about.

@@ -18,7 +18,8 @@ from postroad.mail.message import Submission
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Hop
 from postroad.mail.why import Live
-from postroad.ports import Explained, ImpossibleOperation, QueueFilter
+from postroad.ports.control import Explained, ImpossibleOperation
+from postroad.ports.queue import QueueFilter
 from tests.support.build import NOW, queue_id
 from tests.support.running import running
 

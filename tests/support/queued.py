@@ -13,7 +13,7 @@ from pathlib import Path
 from postroad.adapters.segments import Segments
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.mail.message import Message, Recipient
-from postroad.ports import Record
+from postroad.ports.spool import Record
 from tests.support.build import content
 
 Mail = tuple[Message, Sequence[Recipient], bytes]

@@ -21,27 +21,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from postroad.mail.address import Address
-from postroad.mail.commands import Unsendable
+from postroad.mail.commands import Capabilities, Unsendable
 from postroad.mail.message import Envelope, Instant, Step, TlsFacts
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Route
 from postroad.mail.tls import Requirement, TlsLevel
-from postroad.mail.transaction import Exchange
-from postroad.ports import (
-    AddressAnswer,
-    Capabilities,
-    Clock,
-    ConnectFailed,
-    MxAnswer,
-    MxRecord,
-    NoData,
-    NoSuchName,
-    Stored,
-    Transaction,
-    TryLater,
-    Witness,
-)
+from postroad.mail.transaction import Exchange, Transaction
+from postroad.ports.clock import Clock
+from postroad.ports.queue import Witness
+from postroad.ports.resolver import AddressAnswer, MxAnswer, MxRecord, NoData, NoSuchName, TryLater
+from postroad.ports.spool import Stored
+from postroad.ports.transport import ConnectFailed
 
 # --- names ---------------------------------------------------------------------
 

@@ -99,7 +99,7 @@ async def test_a_hundred_reloads_under_load_refuse_lose_and_leave_nothing() -> N
             assert sent > WARM
             assert len(world["harbour.example"].arrivals) == sent + 1
             assert len(daemon.events("reloaded", problems=[])) == RELOADS
-        # A task or descriptor that is just ending may be in either count; one left by each reload would make eighty.
+        # What is just ending may be in either count; one task or descriptor left by each reload makes eighty.
         assert late.descriptors - early.descriptors < FEW
         assert late.tasks - early.tasks < FEW
         # The loop's own pool begins a thread when one is wanted, and has so many at most.

@@ -80,7 +80,7 @@ class _Ed25519:
 
 
 class DkimSigner:
-    """`ports.Signer`. Several keys of one domain (RSA and Ed25519) make a field each, in their order.
+    """`ports.signer.Signer`. Several keys of one domain (RSA and Ed25519) make a field each, in their order.
 
     Raises DkimKeyError at once when a key is unfit. `close` ends the worker threads.
     """

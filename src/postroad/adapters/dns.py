@@ -24,7 +24,7 @@ from postroad.mail.address import AddressError, normalise_domain
 from postroad.mail.frozen import dataclass
 from postroad.mail.mx import written_address
 from postroad.mail.reply import printable
-from postroad.ports import AddressAnswer, MxAnswer, MxRecord, NoData, NoSuchName, TryLater
+from postroad.ports.resolver import AddressAnswer, MxAnswer, MxRecord, NoData, NoSuchName, TryLater
 
 SHORTEST = 60.0
 LONGEST = 3600.0

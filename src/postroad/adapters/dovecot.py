@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from postroad.mail import dovecot_auth as protocol
-from postroad.ports_login import LoginsUnavailable, SaslStep
+from postroad.ports.logins import LoginsUnavailable, SaslStep
 
 ANSWER_SECONDS: Final = 30.0
 """Dovecot itself delays failures, by 2 seconds and more."""
@@ -25,7 +25,7 @@ USUAL: Final = ("PLAIN", "LOGIN")
 
 
 class DovecotServer:
-    """`ports_login.SaslServer` at this socket. `mechanisms`: as the last connection was told."""
+    """`ports.logins.SaslServer` at this socket. `mechanisms`: as the last connection was told."""
 
     def __init__(self, path: Path, *, seconds: float = ANSWER_SECONDS) -> None:
         self._path = path
@@ -40,7 +40,7 @@ class DovecotServer:
 
     @asynccontextmanager
     async def exchange(self, mechanism: str, address: str, port: int) -> AsyncIterator[SaslStep]:
-        """See `ports_login.SaslServer`."""
+        """See `ports.logins.SaslServer`."""
         async with self._connection() as connection:
             asked = False
 

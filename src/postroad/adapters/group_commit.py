@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
 
-from postroad.ports import StorageBroken
+from postroad.ports.storage import StorageBroken
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

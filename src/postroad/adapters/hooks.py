@@ -45,7 +45,7 @@ def load_hook(dotted: str, folder: Path | None = None) -> Hook:
 
 
 class PythonHook:
-    """`ports.Policy`. At most `threads` calls of a plain function run at once; the others wait.
+    """`ports.policy.Policy`. At most `threads` calls of a plain function run at once; the others wait.
 
     One that never returns keeps its thread, but neither the loop nor the end of the process waits.
     """

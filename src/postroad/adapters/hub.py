@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from postroad.mail.events import Event, HopDeferred, HopFailed, Tried
-from postroad.ports import Events
+from postroad.ports.events import Events
 
 BACKLOG = 1000
 

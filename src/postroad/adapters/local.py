@@ -44,7 +44,9 @@ from postroad.mail.reply import Reply
 from postroad.mail.routing import Hop
 from postroad.mail.timestamps import rfc3339
 from postroad.mail.why import as_row
-from postroad.ports import Clock, Control, ImpossibleOperation, Intake
+from postroad.ports.clock import Clock
+from postroad.ports.control import Control, ImpossibleOperation
+from postroad.ports.intake import Intake
 
 MAX_LINE = 1 << 20
 MAX_CONNECTIONS = 500

@@ -21,7 +21,7 @@ from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Notify, Ret
 from postroad.mail.reply import Reply
-from postroad.ports import QueueFilter
+from postroad.ports.queue import QueueFilter
 
 MAX_WORD = 2048
 MAX_LIST = 100_000

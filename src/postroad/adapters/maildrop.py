@@ -37,7 +37,10 @@ from postroad.mail.frozen import dataclass
 from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Content, Peer, Submission
 from postroad.mail.reply import Reply
-from postroad.ports import Clock, Events, NewId, Queue
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.queue import Queue
+from postroad.ports.queue_id import NewId
 
 POLL = 30.0
 BATCH = 500

@@ -21,8 +21,8 @@ from postroad.adapters.oauth_keys import KeyRing
 from postroad.mail.frozen import dataclass
 from postroad.mail.jwt import Demands, TokenError, account_of, parse_jwt
 from postroad.mail.printable import printable
-from postroad.ports import Clock
-from postroad.ports_login import LoginsUnavailable
+from postroad.ports.clock import Clock
+from postroad.ports.logins import LoginsUnavailable
 
 REMEMBERED_SECONDS: Final = 60.0
 REMEMBERED: Final = 10_000
@@ -37,7 +37,7 @@ class Claims(Protocol):
 
 
 class OAuthTokens:
-    """`ports_login.Tokens`. `expires`: tokens must say when they do, as a JWT has to."""
+    """`ports.logins.Tokens`. `expires`: tokens must say when they do, as a JWT has to."""
 
     def __init__(
         self, claims: Claims, demands: Demands, clock: Clock, *, expires: bool, configuration: str = ""
@@ -52,7 +52,7 @@ class OAuthTokens:
         self.configuration = configuration
 
     async def check(self, token: str) -> str | None:
-        """See `ports_login.Tokens`."""
+        """See `ports.logins.Tokens`."""
         mark, now = hmac.digest(self._key, token.encode(), "sha256"), self._clock.now()
         account, until = self._known.get(mark, ("", 0.0))
         if now < until:

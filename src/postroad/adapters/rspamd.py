@@ -44,7 +44,7 @@ class RspamdError(Exception):
 
 
 class Rspamd:
-    """`ports.Policy`. Messages larger than `max_size` octets pass unseen."""
+    """`ports.policy.Policy`. Messages larger than `max_size` octets pass unseen."""
 
     def __init__(
         self,

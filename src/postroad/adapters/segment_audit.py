@@ -19,7 +19,7 @@ from postroad.adapters.segment_reader import body_name, numbers, segment_name
 from postroad.adapters.segment_recent import CHUNK
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import Location, StagedBody
-from postroad.ports import DamagedRecord, Record
+from postroad.ports.spool import DamagedRecord, Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from postroad.mail.message import StagedBody
-from postroad.ports import StorageBroken, StorageFull
+from postroad.ports.storage import StorageBroken, StorageFull
 
 STAGE = "stage"
 

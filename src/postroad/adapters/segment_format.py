@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from postroad.mail.message import Content, Location, Message, Recipient, StagedBody
-from postroad.ports import DamagedRecord, Record
+from postroad.ports.spool import DamagedRecord, Record
 
 MAGIC = b"\x89PRM"
 VERSION = 1

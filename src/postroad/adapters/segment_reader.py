@@ -18,7 +18,7 @@ from postroad.adapters import segment_format
 from postroad.adapters.segment_recent import CHUNK, SmallStored
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import Location, StagedBody
-from postroad.ports import DamagedRecord, Record, Stored
+from postroad.ports.spool import DamagedRecord, Record, Stored
 
 # Segments kept open for reading; more are closed, the least used first.
 OPEN_FILES = 64

@@ -17,7 +17,7 @@ from postroad.adapters.segment_body import storage_error, write_all
 from postroad.adapters.segment_format import Draft, seal
 from postroad.adapters.segment_reader import body_name, segment_name
 from postroad.mail.message import Location, StagedBody
-from postroad.ports import StorageBroken, StorageFull
+from postroad.ports.storage import StorageBroken, StorageFull
 
 # What one pwrite takes, so that a burst of large records is not in memory twice.
 MAX_WRITE = 4 * 1024 * 1024

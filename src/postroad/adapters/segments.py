@@ -39,7 +39,8 @@ from postroad.adapters.segment_recent import Recent
 from postroad.adapters.segment_room import Room
 from postroad.adapters.segment_writer import SegmentWriter, write_alone
 from postroad.mail.message import Location, Message, StagedBody
-from postroad.ports import Record, StorageBroken, StorageFull, Stored
+from postroad.ports.spool import Record, Stored
+from postroad.ports.storage import StorageBroken, StorageFull
 
 MIB = 1024 * 1024
 SEGMENT_SIZE = 8 * MIB

@@ -15,7 +15,7 @@ from postroad.adapters.smtp_connect import Connector, TlsContexts
 from postroad.adapters.smtp_session import SmtpSession, Timeouts
 from postroad.mail.routing import Endpoint, Route
 from postroad.mail.tls import Requirement
-from postroad.ports import Session
+from postroad.ports.transport import Session
 
 
 class SmtpTransport:

@@ -15,13 +15,14 @@ from aiosmtplib.esmtp import parse_esmtp_extensions
 
 from postroad.adapters.smtp_session import Timeouts
 from postroad.adapters.smtp_watched import Watched, agreed, at, leave, trouble
+from postroad.mail.commands import Capabilities
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import Step, TlsFacts
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply, printable
 from postroad.mail.routing import Endpoint, Route
 from postroad.mail.tls import Requirement, TlsLevel
-from postroad.ports import Capabilities, ConnectFailed
+from postroad.ports.transport import ConnectFailed
 
 _HELO_INSTEAD = (500, 502, 504)
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

@@ -14,15 +14,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from math import inf
 
-from postroad.mail.commands import Unsendable
+from postroad.mail.commands import Capabilities, Unsendable
 from postroad.mail.framing import ChunkFramer, DotStuffer, bdat_command, framed
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import Envelope, Step, TlsFacts
 from postroad.mail.outcome import Fault, Stage
 from postroad.mail.reply import Reply, ReplyParser
 from postroad.mail.routing import Endpoint
-from postroad.mail.transaction import Exchange
-from postroad.ports import Capabilities, DamagedRecord, Stored, Transaction, Witness
+from postroad.mail.transaction import Exchange, Transaction
+from postroad.ports.queue import Witness
+from postroad.ports.spool import DamagedRecord, Stored
 
 # Up to this size content and final dot are one write; above, pieces of this size.
 WHOLE = 128 * 1024

@@ -22,7 +22,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from postroad.mail.message import Step
 from postroad.mail.outcome import Fault, Stage, Trouble
 from postroad.mail.reply import Reply, ReplyParser, printable
-from postroad.ports import ConnectFailed
+from postroad.ports.transport import ConnectFailed
 
 
 class Watched(SMTPProtocol):

@@ -29,7 +29,12 @@ from postroad.adapters.smtpd_lmtp import LmtpSession
 from postroad.adapters.smtpd_registry import Registry
 from postroad.config.model import Listener, SubmissionConfig
 from postroad.mail.descriptors import Share
-from postroad.ports import Clock, Events, Intake, NewId, Rights, Spool
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.intake import Intake
+from postroad.ports.queue_id import NewId
+from postroad.ports.rights import Rights
+from postroad.ports.spool import Spool
 
 Server = PlainServer | AcceptingServer
 

@@ -18,7 +18,7 @@ from postroad.mail.dovecot_auth import Continue, Failed, Passed
 from postroad.mail.frozen import dataclass
 from postroad.mail.login_limits import LoginLimits
 from postroad.mail.reply import Reply
-from postroad.ports_login import Accounts, SaslServer, Tokens
+from postroad.ports.logins import Accounts, SaslServer, Tokens
 
 _T = TypeVar("_T")
 

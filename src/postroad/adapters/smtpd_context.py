@@ -11,7 +11,12 @@ from postroad.adapters.smtpd_guard import LoginGuard
 from postroad.config.model import SubmissionConfig
 from postroad.mail.frozen import dataclass
 from postroad.mail.source import plain_address
-from postroad.ports import Clock, Events, Intake, NewId, Rights, Spool
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.intake import Intake
+from postroad.ports.queue_id import NewId
+from postroad.ports.rights import Rights
+from postroad.ports.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)

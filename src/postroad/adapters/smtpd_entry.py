@@ -26,7 +26,7 @@ from postroad.mail.handling import HOLD_PARAMETERS, PRIORITY, REQUIRETLS, Handli
 from postroad.mail.reply import Reply
 from postroad.mail.sasl import SaslError
 from postroad.mail.timestamps import rfc3339
-from postroad.ports_login import LoginsUnavailable
+from postroad.ports.logins import LoginsUnavailable
 
 _T = TypeVar("_T")
 

@@ -17,7 +17,8 @@ from postroad.mail.data import END, DataDecoder
 from postroad.mail.headers import split
 from postroad.mail.message import Content, StagedBody
 from postroad.mail.reply import Reply
-from postroad.ports import BodyFile, StorageFull
+from postroad.ports.spool import BodyFile
+from postroad.ports.storage import StorageFull
 
 EMPTY_LINE = b"\r\n\r\n"
 GATHER: Final = 128 * 1024

@@ -20,7 +20,9 @@ from postroad.mail.events import DescriptorsScarce, DoorsFull
 from postroad.mail.message import StagedBody
 from postroad.mail.reply import Reply
 from postroad.mail.source import holder
-from postroad.ports import BodyFile, Events, StorageFull
+from postroad.ports.events import Events
+from postroad.ports.spool import BodyFile
+from postroad.ports.storage import StorageFull
 
 SHED_AT_ONCE: Final = 128
 """Sessions on their way out beyond the limit; more newcomers than that wait for the next second."""

@@ -18,7 +18,7 @@ from postroad.mail.esmtp import EsmtpError, MailArguments, parse_mail, parse_rcp
 from postroad.mail.handling import HandlingError, lane_of, settle
 from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Lane, Submission
 from postroad.mail.reply import Reply
-from postroad.ports import BodyFile
+from postroad.ports.spool import BodyFile
 
 
 class SubmissionSession(RelayedSession):

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from postroad.adapters.sqlite_files import BUSY_TIMEOUT, load_queries, read_identity
 from postroad.mail.message import Location
 from postroad.mail.queue_id import format_id
-from postroad.ports import StorageBroken
+from postroad.ports.storage import StorageBroken
 
 # Enough to know that an index is beyond mending.
 MAX_DAMAGE = 20

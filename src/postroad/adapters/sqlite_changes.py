@@ -36,7 +36,7 @@ from postroad.mail.message import Change, Delivery, Instant, Lane, Location, Mes
 from postroad.mail.outcome import Outcome
 from postroad.mail.queue_id import format_id, parse_id
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, Notice, Restarted, Terms
+from postroad.ports.queue import Finished, Notice, Restarted, Terms
 
 # Queue id, numbers of the recipients told, what tells of them.
 Settlement = tuple[str, Collection[int], Sequence[Notice]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from postroad.adapters.sqlite_log import KEPT, PAGES
-from postroad.ports import StorageBroken
+from postroad.ports.storage import StorageBroken
 
 # A program that waits longer for another one's lock is stuck, not patient.
 BUSY_TIMEOUT = 5.0

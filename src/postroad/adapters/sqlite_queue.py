@@ -22,7 +22,8 @@ from postroad.mail.message import Change, Delivery, Instant, Location, Message, 
 from postroad.mail.outcome import Outcome
 from postroad.mail.quota import Charge
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, HopDue, Notice, QueueFilter, Restarted, StorageBroken, Terms
+from postroad.ports.queue import Finished, HopDue, Notice, QueueFilter, Restarted, Terms
+from postroad.ports.storage import StorageBroken
 
 # Rows of each lane that one transaction puts off: a dead destination with a hundred
 # thousand recipients must not hold up everybody else's commit.

@@ -27,7 +27,8 @@ from postroad.mail.outcome import Outcome
 from postroad.mail.queue_id import QueueIdError, format_id, parse_id
 from postroad.mail.quota import Charge
 from postroad.mail.routing import Hop
-from postroad.ports import Finished, HopDue, QueueFilter, StorageBroken
+from postroad.ports.queue import Finished, HopDue, QueueFilter
+from postroad.ports.storage import StorageBroken
 
 PAGE = 500
 FIRST_PAGE = 50

@@ -13,7 +13,7 @@ from postroad.adapters.sqlite_files import load_queries
 from postroad.mail.idempotency import Kept
 from postroad.mail.queue_id import parse_id
 from postroad.mail.quota import DAY, Charge
-from postroad.ports import Terms
+from postroad.ports.queue import Terms
 
 # Rows that one burst takes away beside those it adds.
 SWEPT_BESIDE = 64

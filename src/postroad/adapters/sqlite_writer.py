@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from postroad.adapters.group_commit import GroupCommit
 from postroad.adapters.sqlite_files import cure
-from postroad.ports import StorageBroken, StorageFull
+from postroad.ports.storage import StorageBroken, StorageFull
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")

@@ -16,7 +16,7 @@ from postroad.config.problems import BadValue
 from postroad.config.values import duration
 from postroad.mail.address import AddressError, parse_address
 from postroad.mail.queue_id import QueueIdError, parse_id
-from postroad.ports import QueueFilter
+from postroad.ports.queue import QueueFilter
 
 Conditions = dict[str, str | float | list[str]]
 

@@ -22,7 +22,9 @@ from postroad.cli.text import CommandFailed, complain, count, listed, say
 from postroad.config.model import Config
 from postroad.mail.message import Message, Recipient
 from postroad.mail.printable import printable
-from postroad.ports import DamagedRecord, Finished, QueueFilter, StorageBroken
+from postroad.ports.queue import Finished, QueueFilter
+from postroad.ports.spool import DamagedRecord
+from postroad.ports.storage import StorageBroken
 
 T = TypeVar("T")
 

@@ -119,7 +119,7 @@ def _directly(
     from postroad.adapters.local_request import queue_filter
     from postroad.adapters.segment_lock import SpoolInUse
     from postroad.config import load
-    from postroad.ports import StorageBroken
+    from postroad.ports.storage import StorageBroken
 
     named = [queue_filter({"filter": filter, "all": True}) for filter in filters]
     try:

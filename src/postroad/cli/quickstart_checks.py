@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from postroad.adapters.dns import DnsResolver
-from postroad.ports import AddressAnswer, MxAnswer, NoData, NoSuchName, TryLater
+from postroad.ports.resolver import AddressAnswer, MxAnswer, NoData, NoSuchName, TryLater
 
 PATIENCE = 5.0
 # adjtimex(2): nothing keeps the clock right.

@@ -13,7 +13,8 @@ from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.cli.postqueue import Listing, whole
 from postroad.cli.sendmail_select import Selector, matches
 from postroad.mail.reply import printable
-from postroad.ports import QueueFilter, StorageBroken
+from postroad.ports.queue import QueueFilter
+from postroad.ports.storage import StorageBroken
 
 EX_NOPERM, EX_UNAVAILABLE = 77, 69
 Look = Callable[[SqliteReader | None], Awaitable[None]]

@@ -15,7 +15,7 @@ from postroad.cli.spool_rebuild import Rebuilt
 from postroad.cli.spool_rebuild import rebuild as make
 from postroad.cli.text import CommandFailed, count, say
 from postroad.config.model import Config
-from postroad.ports import StorageBroken
+from postroad.ports.storage import StorageBroken
 
 NEED_A_NEW_INDEX = ("damaged-index", "foreign-index", "missing-index", "old-index")
 # Longer than marks and rows of a running daemon may lag behind each other.

@@ -12,7 +12,8 @@ from postroad.adapters.segment_marks import Done, is_done, read_marks
 from postroad.adapters.segment_reader import body_name, segment_name
 from postroad.adapters.sqlite_audit import Index, audit
 from postroad.mail.message import Location
-from postroad.ports import Record, StorageBroken
+from postroad.ports.spool import Record
+from postroad.ports.storage import StorageBroken
 
 
 @dataclass(frozen=True, slots=True)

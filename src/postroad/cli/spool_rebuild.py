@@ -19,7 +19,9 @@ from postroad.adapters.sqlite_changes import Changes
 from postroad.adapters.sqlite_files import identity_of, load_queries, open_writable, write_identity
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Instant, Message, Recipient
-from postroad.ports import Notice, Record, StorageBroken
+from postroad.ports.queue import Notice
+from postroad.ports.spool import Record
+from postroad.ports.storage import StorageBroken
 
 # Messages one transaction takes.
 SLICE = 1000

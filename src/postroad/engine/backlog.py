@@ -13,7 +13,7 @@ from postroad.mail.events import HopDeferred, StorageTrouble
 from postroad.mail.message import Delivery, Instant
 from postroad.mail.routing import Hop
 from postroad.mail.throttle import NotBefore
-from postroad.ports import StorageFull
+from postroad.ports.storage import StorageFull
 
 # What a claim says of the next try, in case the process dies in the middle.
 PESSIMISTIC = 300.0

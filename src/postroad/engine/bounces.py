@@ -35,7 +35,12 @@ from postroad.mail.message import (
 )
 from postroad.mail.notice import Notice, Report, returns_full, wants_delay, wants_failure, wants_success
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
-from postroad.ports import Clock, Events, Finished, NewId, Queue, Spool, StorageBroken, StorageFull
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.queue import Finished, Queue
+from postroad.ports.queue_id import NewId
+from postroad.ports.spool import Spool
+from postroad.ports.storage import StorageBroken, StorageFull
 
 MAILER = "mailer-daemon"
 SWEEP_SLICE = 500

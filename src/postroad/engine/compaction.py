@@ -14,7 +14,10 @@ from collections.abc import Sequence
 
 from postroad.mail.events import StorageTrouble
 from postroad.mail.message import Location, Message
-from postroad.ports import DamagedRecord, Events, MovingQueue, SparseSpool, StorageFull
+from postroad.ports.events import Events
+from postroad.ports.queue import MovingQueue
+from postroad.ports.spool import DamagedRecord, SparseSpool
+from postroad.ports.storage import StorageFull
 
 # Between looks for a segment worth it, seconds.
 INTERVAL = 2.0

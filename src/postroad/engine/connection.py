@@ -15,7 +15,12 @@ from postroad.mail.message import Attempt, Delivery, Instant, Seconds
 from postroad.mail.outcome import Fault, Outcome, Stage, Trouble
 from postroad.mail.rules import Rules
 from postroad.mail.throttle import Limits
-from postroad.ports import Clock, Events, Finished, Session, Spool, StorageBroken, Witness
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.queue import Finished, Witness
+from postroad.ports.spool import Spool
+from postroad.ports.storage import StorageBroken
+from postroad.ports.transport import Session
 
 
 class Work(Protocol):

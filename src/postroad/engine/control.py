@@ -18,7 +18,11 @@ from postroad.mail.message import Message, Recipient
 from postroad.mail.operations import OPERATIONS, Operation, changed
 from postroad.mail.routing import Hop
 from postroad.mail.why import Live
-from postroad.ports import Clock, Events, Explained, ImpossibleOperation, Queue, QueueFilter, Spool
+from postroad.ports.clock import Clock
+from postroad.ports.control import Explained, ImpossibleOperation
+from postroad.ports.events import Events
+from postroad.ports.queue import Queue, QueueFilter
+from postroad.ports.spool import Spool
 
 PAGE = 500
 NAMED_IN_LOG = 20
@@ -27,7 +31,7 @@ STATES = {"retry": "waiting", "release": "held"}
 
 
 class QueueControl:
-    """`ports.Control`."""
+    """`ports.control.Control`."""
 
     def __init__(
         self,

@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from postroad.mail.classify import judge_transaction
+from postroad.mail.commands import Capabilities
 from postroad.mail.message import Delivery, Envelope, EnvelopeRecipient, Instant, Notify, Recipient
 from postroad.mail.outcome import Kind, Outcome, Reason, Stage
 from postroad.mail.rules import Rules
-from postroad.ports import Capabilities, Session, Stored, Transaction, Witness
+from postroad.mail.transaction import Transaction
+from postroad.ports.queue import Witness
+from postroad.ports.spool import Stored
+from postroad.ports.transport import Session
 
 
 def envelope_of(delivery: Delivery, recipients: Sequence[Recipient]) -> Envelope:

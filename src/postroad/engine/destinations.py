@@ -19,7 +19,8 @@ from postroad.mail.outcome import Fault, Outcome, Stage, Trouble
 from postroad.mail.routing import DIRECT, Endpoint, Hop, Route, TlsWish
 from postroad.mail.rules import Rules
 from postroad.mail.tls import requirement
-from postroad.ports import AddressAnswer, Clock, MxAnswer, NoData, NoSuchName, Resolver, TryLater
+from postroad.ports.clock import Clock
+from postroad.ports.resolver import AddressAnswer, MxAnswer, NoData, NoSuchName, Resolver, TryLater
 
 # Answers without a time to live of their own (literals) hold this long; it also
 # bounds how long a reloaded route's old plan could matter.

@@ -16,7 +16,8 @@ from postroad.mail.mx import Plan
 from postroad.mail.outcome import Fault, Kind, Outcome, Reason, Stage, Trouble
 from postroad.mail.routing import Endpoint, Route
 from postroad.mail.rules import Rules
-from postroad.ports import Clock, ConnectFailed, Session, Transport
+from postroad.ports.clock import Clock
+from postroad.ports.transport import ConnectFailed, Session, Transport
 
 # Complete SMTP handshakes one attempt may cost (as Postfix's smtp_mx_session_limit).
 HANDSHAKES = 2

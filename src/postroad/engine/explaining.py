@@ -12,7 +12,8 @@ from postroad.mail.local_names import LOCAL
 from postroad.mail.message import Message, Recipient
 from postroad.mail.routing import Hop
 from postroad.mail.why import Live, Why, explain
-from postroad.ports import Clock, Explained
+from postroad.ports.clock import Clock
+from postroad.ports.control import Explained
 
 # "file:line" of a setting, or "default": by its key and the route it is asked for.
 Origin = Callable[[str, str], str]

@@ -19,7 +19,11 @@ from postroad.mail.local_names import addresses_for, forwarded, waiting
 from postroad.mail.message import Attempt, Body, Content, Delivery, EnvelopeRecipient, Message
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.routing import Hop
-from postroad.ports import Clock, Events, NewId, Queue, Spool
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.queue import Queue
+from postroad.ports.queue_id import NewId
+from postroad.ports.spool import Spool
 
 SLICE = 100
 # After a full disk or a bug, in seconds.

@@ -17,11 +17,14 @@ from postroad.mail.idempotency import OTHER_CONTENT, Kept, key_of, may_have_key,
 from postroad.mail.message import StagedBody, Submission
 from postroad.mail.permit import Permit
 from postroad.mail.reply import Reply
-from postroad.ports import Events, Spool, StorageBroken, Terms
+from postroad.ports.events import Events
+from postroad.ports.queue import Terms
+from postroad.ports.spool import Spool
+from postroad.ports.storage import StorageBroken
 
 
 class Gate:
-    """`ports.Intake`."""
+    """`ports.intake.Intake`."""
 
     def __init__(
         self, intake: Intake, rights: Rights, replays: Replays, spool: Spool, events: Events

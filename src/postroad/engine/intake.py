@@ -26,7 +26,12 @@ from postroad.mail.message import Content, Envelope, Instant, Lane, Message, Rec
 from postroad.mail.outcome import Outcome
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Hop
-from postroad.ports import Clock, Events, NewId, Queue, Spool, StorageBroken, StorageFull, Terms
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.queue import Queue, Terms
+from postroad.ports.queue_id import NewId
+from postroad.ports.spool import Spool
+from postroad.ports.storage import StorageBroken, StorageFull
 
 Renamed = tuple[tuple[str, tuple[str, ...]], ...]
 _UNCHANGED: Renamed = ()

@@ -19,7 +19,11 @@ from postroad.mail.lifecycle import Happening, State, step
 from postroad.mail.message import Attempt, Change, Delivery, Instant, Notify, Recipient
 from postroad.mail.outcome import Kind, Outcome
 from postroad.mail.routing import Hop
-from postroad.ports import Clock, Events, Finished, Queue, Spool, StorageFull
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.queue import Finished, Queue
+from postroad.ports.spool import Spool
+from postroad.ports.storage import StorageFull
 
 RETRY_FULL_DISK = 1.0
 

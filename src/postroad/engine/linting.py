@@ -9,7 +9,7 @@ from postroad.mail.events import Linted
 from postroad.mail.lint import LintFacts, lint, refusal
 from postroad.mail.message import Submission
 from postroad.mail.reply import Reply
-from postroad.ports import Events
+from postroad.ports.events import Events
 
 REMEMBERED = 10_000
 

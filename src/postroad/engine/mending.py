@@ -18,7 +18,7 @@ from postroad.mail.mending import Edit, Mended, edited, mend
 from postroad.mail.message import Content, StagedBody
 from postroad.mail.mime import MAX_DEPTH, Octets, may_nest, surely_flat, too_deep
 from postroad.mail.reply import Reply
-from postroad.ports import Spool
+from postroad.ports.spool import Spool
 
 _T = TypeVar("_T")
 TOO_LONG = Reply(550, (f"A line of more than {LONG_LINE} octets",), "5.6.0")

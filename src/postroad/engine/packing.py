@@ -27,7 +27,8 @@ from postroad.mail.message import (
 )
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.routing import Hop, Route, Routes
-from postroad.ports import Record, Signer, Spool
+from postroad.ports.signer import Signer
+from postroad.ports.spool import Record, Spool
 
 NOWHERE = Location(0, 0, 0)
 

@@ -17,7 +17,9 @@ from postroad.mail.mime import Octets
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.policy import MAX_REASON, BadVerdict, Verdict, View, checked, with_headers, with_recipients
 from postroad.mail.reply import Reply, printable
-from postroad.ports import Events, Policy, Spool
+from postroad.ports.events import Events
+from postroad.ports.policy import Policy
+from postroad.ports.spool import Spool
 
 LATER = Reply(451, ("The content could not be checked, try again later",), "4.7.1")
 NEVER = Reply(550, ("The content could not be checked",), "5.7.1")

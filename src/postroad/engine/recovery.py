@@ -23,7 +23,9 @@ from itertools import islice
 
 from postroad.engine.bounces import Bounces
 from postroad.mail.events import Ambiguous, Recovered
-from postroad.ports import Clock, Events, Queue
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.queue import Queue
 
 SLICE = 100
 # Whom several attempts in a row were cut off waits no longer than this, in seconds.

@@ -14,7 +14,8 @@ from itertools import islice
 from postroad.mail.idempotency import OTHER_CONTENT, Kept, Key, Known, replayed
 from postroad.mail.message import Seconds
 from postroad.mail.reply import Reply
-from postroad.ports import Clock, Queue
+from postroad.ports.clock import Clock
+from postroad.ports.queue import Queue
 
 Told = Callable[[str], None]
 # Accounts with keys that are remembered; beyond it every account counts as one.

@@ -26,14 +26,14 @@ from postroad.mail.quota import (
     take,
 )
 from postroad.mail.reply import Reply
-from postroad.ports import Clock
+from postroad.ports.clock import Clock
 
 # Accounts remembered, as permits and as buckets of their rates; beyond it they are made anew.
 MOST = 10_000
 
 
 class Rights:
-    """`ports.Rights`. `origin` completes addresses in From that have no domain."""
+    """`ports.rights.Rights`. `origin` completes addresses in From that have no domain."""
 
     def __init__(self, policies: AccountPolicies, origin: str, clock: Clock) -> None:
         self._clock = clock

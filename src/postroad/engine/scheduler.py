@@ -28,7 +28,10 @@ from postroad.mail.local_names import LOCAL
 from postroad.mail.message import Delivery, Instant, Lane, Message, Recipient
 from postroad.mail.outcome import Kind, Outcome
 from postroad.mail.routing import Hop
-from postroad.ports import Clock, Events, Queue, StorageFull
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.queue import Queue
+from postroad.ports.storage import StorageFull
 
 MAX_LOOKUPS = 128
 FAIL_SLICE = 500

@@ -24,7 +24,7 @@ from postroad.mail.outcome import Kind, Outcome, Reason, Scope
 from postroad.mail.routing import Endpoint, Hop, Route
 from postroad.mail.throttle import Full, Go, Limits, NotBefore
 from postroad.mail.why import Live
-from postroad.ports import StorageBroken
+from postroad.ports.storage import StorageBroken
 
 # Claimed deliveries a site may hold in memory, twice as many with urgent ones;
 # below the low mark it claims more.

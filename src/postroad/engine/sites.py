@@ -20,7 +20,11 @@ from postroad.mail.mx import Plan, SiteKey
 from postroad.mail.routing import DIRECT, Hop
 from postroad.mail.rules import Rules
 from postroad.mail.throttle import Limits
-from postroad.ports import Clock, Events, Queue, Spool, Transport
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.queue import Queue
+from postroad.ports.spool import Spool
+from postroad.ports.transport import Transport
 
 MAX_REMEMBERED = 10_000
 DRAIN = 5.0

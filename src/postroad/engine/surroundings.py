@@ -12,7 +12,11 @@ from postroad.mail.frozen import dataclass
 from postroad.mail.message import Instant
 from postroad.mail.routing import Hop
 from postroad.mail.rules import Rules
-from postroad.ports import Clock, Events, Queue, Spool, Transport
+from postroad.ports.clock import Clock
+from postroad.ports.events import Events
+from postroad.ports.queue import Queue
+from postroad.ports.spool import Spool
+from postroad.ports.transport import Transport
 
 
 @dataclass(frozen=True, slots=True)

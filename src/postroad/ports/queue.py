@@ -1,4 +1,4 @@
-"""What the engine asks of the index of the queue, in the engine's words (see `ports`)."""
+"""The index of the queue: who waits for what, which attempt is under way, what became of it."""
 
 from __future__ import annotations
 
