@@ -160,7 +160,16 @@ async def test_the_log_says_who_holds_the_connections_once() -> None:
         (told,) = place.events.of(DoorsFull)
         assert (told.connections, told.limit, told.silent) == (3, 3, 3)
         assert (told.shed, told.refused, told.holders) == (0, 1, ("127.0.0.1 (3)",))
-        assert len(place.events.of(Refused)) == 5
+        assert place.events.of(Refused) == []
+
+
+async def test_a_flood_of_clients_of_one_address_is_one_line_in_the_log() -> None:
+    async with house(tls="off", config=SubmissionConfig(max_connections_per_address=1)) as place:
+        async with greeted(place):
+            for _ in range(5):
+                async with client(place) as late:
+                    assert (await late.reply()).startswith("421 4.7.0 ")
+        assert [event.stage for event in place.events.of(Refused)] == ["connect"]
 
 
 async def test_over_the_limit_of_an_address_a_tls_client_is_told_after_its_handshake() -> None:

@@ -480,9 +480,9 @@ async def test_bs_speaks_smtp_and_submits_each_message() -> None:
             "QUIT",
         )
         first, second = daemon.intake.taken
-    codes = "220 250 250 250 250 250 250 250 250 250 250 354 250 250 250 354 250 221"
+    codes = "220 250 250 250 250 250 250 250 250 250 250 250 250 354 250 250 250 354 250 221"
     assert " ".join(line[:3] for line in said) == codes
-    assert said[12] == f"250 2.0.0 queued as {queue_id(1)}"
+    assert said[14] == f"250 2.0.0 queued as {queue_id(1)}"
     assert (str(first.envelope.sender), recipients(first)) == (
         "a@example.com",
         ["b@example.org", "root@origin.example"],
@@ -500,7 +500,7 @@ async def test_bs_speaks_smtp_and_submits_each_message() -> None:
         (("MAIL TO:<a@b.example>",), "501"),
         (("MAIL FROM:<a@b.example> SIZE=99999999",), "552"),
         (("MAIL FROM:<a@b.example> RET=FULL ENVID=a+2Bb SMTPUTF8",), "250"),
-        (("MAIL FROM:<a@b.example> RET=HALF",), "555"),
+        (("MAIL FROM:<a@b.example> RET=HALF",), "501"),
         (("MAIL FROM:<a@b.example> ENVID=+",), "501"),
         (("MAIL FROM:<a@b.example>", "RCPT TO:<>"), "501"),
         (("MAIL FROM:<a@b.example>", "RCPT TO:<a@b.example> NOTIFY=NEVER"), "250"),
@@ -514,7 +514,7 @@ async def test_bs_speaks_smtp_and_submits_each_message() -> None:
 )
 async def test_bs_answers_what_is_out_of_place(lines: tuple[str, ...], code: str) -> None:
     async with office() as daemon:
-        said = await dialogue(daemon, *lines)
+        said = await dialogue(daemon, "EHLO me", *lines)
     assert said[-1][:3] == code
 
 
@@ -544,13 +544,14 @@ async def test_bs_hands_on_what_each_recipient_s_sender_wants_to_hear() -> None:
 async def test_bs_passes_the_daemons_refusal_on() -> None:
     async with office() as daemon:
         daemon.intake.reply = Reply(550, ("not yours",), "5.7.1")
-        said = await dialogue(daemon, "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA", "", ".")
+        begin = ("HELO me", "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA")
+        said = await dialogue(daemon, *begin, "", ".")
     assert said[-1] == "550 5.7.1 not yours"
 
 
 async def test_bs_refuses_what_is_too_large_and_goes_on() -> None:
     async with office() as daemon:
-        begin = ("MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA")
+        begin = ("HELO me", "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA")
         said = await dialogue(daemon, *begin, *["x" * 60_000] * 20, ".", "NOOP")
         assert daemon.intake.taken == []
     assert [line[:3] for line in said[-2:]] == ["552", "250"]
@@ -558,7 +559,7 @@ async def test_bs_refuses_what_is_too_large_and_goes_on() -> None:
 
 async def test_bs_sends_nothing_when_the_client_leaves_in_the_middle() -> None:
     async with office() as daemon:
-        await dialogue(daemon, "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA", "half")
+        await dialogue(daemon, "HELO me", "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA", "half")
         assert daemon.intake.taken == []
 
 

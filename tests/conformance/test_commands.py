@@ -142,6 +142,27 @@ async def test_ehlo_names_what_is_honoured_in_this_state(kind: str) -> None:
         assert ("REQUIRETLS" in later) == (listener.tls != "off")
 
 
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        ("starttls", "EHLO HELO STARTTLS MAIL", "EHLO HELO MAIL"),
+        ("implicit", "EHLO HELO AUTH MAIL", "EHLO HELO MAIL"),
+        ("off", "EHLO HELO MAIL", "EHLO HELO MAIL"),
+        ("unix", "EHLO HELO MAIL", "EHLO HELO MAIL"),
+        ("lmtp", "LHLO MAIL", "LHLO MAIL"),
+    ],
+)
+async def test_help_names_what_is_honoured_in_this_state(kind: str, before: str, after: str) -> None:
+    rest = "RCPT DATA BDAT RSET NOOP VRFY HELP QUIT"
+    async with place_with(kind) as (place, listener), client(place, tls=listener.tls == "implicit") as one:
+        await one.reply()
+        await one.say(hello(listener))
+        assert await one.say("HELP") == f"214 2.0.0 Commands: {before} {rest}"
+    async with place_with(kind) as (place, listener), client(place, tls=listener.tls == "implicit") as one:
+        await enter(one, listener)
+        assert await one.say("HELP") == f"214 2.0.0 Commands: {after} {rest}"
+
+
 async def test_before_tls_every_command_of_a_transaction_is_told_to_start_it() -> None:
     async with house(tls="starttls", auth="required") as place, client(place) as one:
         await one.reply()

@@ -110,6 +110,10 @@ def test_an_address_of_254_octets_still_fits() -> None:
         ("bob@M\u00dcNCHEN.example", "bob@xn--mnchen-3ya.example"),
         ("bob@m\u00fcnchen\u3002example", "bob@xn--mnchen-3ya.example"),
         ('"j\u00f6 rg"@example.org', '"j\u00f6 rg"@example.org'),
+        (
+            "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc@example.org",
+            "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc@example.org",
+        ),
     ],
 )
 def test_with_smtputf8_characters_are_not_only_ascii(text: str, wire: str) -> None:

@@ -62,17 +62,19 @@ def test_what_mail_asks_is_read(parameters: str, asks: Asks | None) -> None:
         "HOLDUNTIL=2026-02-30T10:26:40Z",
         "HOLDUNTIL=2026-11-18T24:26:40Z",
         "HOLDUNTIL=0000-11-18T10:26:40Z",
-        "MT-PRIORITY",
-        "MT-PRIORITY=-0",
-        "MT-PRIORITY=+4",
-        "MT-PRIORITY=10",
-        "MT-PRIORITY=04",
     ],
 )
 def test_what_is_malformed_is_refused(parameters: str) -> None:
     with pytest.raises(EsmtpError) as caught:
         parsed(parameters)
     assert (caught.value.reply.code, caught.value.reply.enhanced) == (501, "5.5.4")
+
+
+@pytest.mark.parametrize("value", ["", "=-0", "=+4", "=10", "=04"])
+def test_a_priority_that_is_none_has_the_code_of_rfc_6710(value: str) -> None:
+    with pytest.raises(EsmtpError) as caught:
+        parsed("MT-PRIORITY" + value)
+    assert (caught.value.reply.code, caught.value.reply.enhanced) == (501, "5.5.2")
 
 
 @pytest.mark.parametrize("parameter", ["REQUIRETLS", "HOLDFOR=5", "HOLDUNTIL=x", "MT-PRIORITY=1"])

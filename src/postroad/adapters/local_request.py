@@ -20,6 +20,7 @@ from postroad.mail.headers import split
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Notify, Ret
+from postroad.mail.printable import is_text
 from postroad.mail.reply import Reply
 from postroad.ports.queue import QueueFilter
 
@@ -270,7 +271,7 @@ def _words(given: Mapping[str, Any], key: str) -> list[str]:
 
 def _is_word(value: object) -> bool:
     # Lone surrogates, which JSON can spell, are not printable either.
-    return isinstance(value, str) and len(value) <= MAX_WORD and value.isprintable()
+    return isinstance(value, str) and len(value) <= MAX_WORD and is_text(value)
 
 
 def _instant(given: Mapping[str, Any]) -> float | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Mapping
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_auth import (
@@ -26,14 +25,12 @@ from postroad.mail.handling import HOLD_PARAMETERS, PRIORITY, REQUIRETLS, Handli
 from postroad.mail.reply import Reply
 from postroad.mail.sasl import SaslError
 from postroad.mail.timestamps import rfc3339
+from postroad.mail.verbs import is_hello_name
 from postroad.ports.logins import LoginsUnavailable
 
 _T = TypeVar("_T")
 
 LOGIN_DELAY_LONGEST: Final = 5.0
-
-# What may stand in Received without changing its grammar.
-_HELLO: Final = re.compile(r"[!#-'*+\-./0-9:=?A-Z\[\]^_`a-z{|}~]{1,255}")
 
 
 class EntrySession(Session):
@@ -43,6 +40,7 @@ class EntrySession(Session):
     # What MAIL may carry: the parameters of what EHLO offered last.
     _parameters = MAIL_PARAMETERS
     _channel: Channel | None = None
+    HELLO_VERBS: ClassVar[tuple[str, ...]] = ("EHLO", "HELO")
 
     def smtp_HELO(self, argument: str) -> None:
         if self._hello(argument, extended=False):
@@ -53,7 +51,7 @@ class EntrySession(Session):
             self._idle_command(Reply(250, (self.hostname, *self._extensions())))
 
     def _hello(self, argument: str, *, extended: bool) -> bool:
-        if not _HELLO.fullmatch(argument):
+        if not is_hello_name(argument):
             self._error(replies.HELLO_SYNTAX)
             return False
         self._reset()
@@ -74,10 +72,8 @@ class EntrySession(Session):
         self._parameters = parameters
         if self._starttls_offered():
             words.append("STARTTLS")
-        if self.tls is not None and self._logins_offered() and self._login is None:
-            offered = self._mechanisms()
-            if offered:
-                words.append("AUTH " + " ".join(offered))
+        if offered := self._mechanisms_offered():
+            words.append("AUTH " + " ".join(offered))
         return [*words, self._told_limits(), "HELP"]
 
     def _told_limits(self) -> str:
@@ -102,6 +98,23 @@ class EntrySession(Session):
 
     def _logins_offered(self) -> bool:
         return self._listener.auth != "off" and bool(self._world.logins)
+
+    def _mechanisms_offered(self) -> Mapping[str, Mechanism]:
+        if self.tls is None or self._login is not None or not self._logins_offered():
+            return {}
+        return self._mechanisms()
+
+    def smtp_HELP(self, argument: str) -> None:
+        self._idle_command(replies.help_with(self._verbs_honoured()))
+
+    def _verbs_honoured(self) -> list[str]:
+        """What this listener does for this client now."""
+        verbs = list(self.HELLO_VERBS)
+        if self._starttls_offered():
+            verbs.append("STARTTLS")
+        if self._mechanisms_offered():
+            verbs.append("AUTH")
+        return [*verbs, "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT"]
 
     def _mechanisms(self) -> Mapping[str, Mechanism]:
         logins = self._world.logins

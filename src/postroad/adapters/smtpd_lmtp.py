@@ -19,7 +19,7 @@ class LmtpSession(ChunkSession):
 
     HELLO_FIRST = replies.HELLO_FIRST_LMTP
     NO_RECIPIENTS = replies.NO_RECIPIENTS_LMTP
-    HELP = replies.HELP_LMTP
+    HELLO_VERBS = ("LHLO",)
     EXTENDED = "LMTP"
 
     def smtp_LHLO(self, argument: str) -> None:

@@ -30,6 +30,8 @@ FAREWELLS: Final = 64
 """Clients that are turned away and listened to until they have read why; others are just told."""
 TELL_SECONDS: Final = 10.0
 """The log says no more often than this that the doors are full."""
+SOURCES_TOLD: Final = 20
+"""And of no more addresses than this, in that time, that they were turned away."""
 HOLDERS: Final = 5
 CROWD: Final = 500
 """Sessions at one time whose memory is worth giving back, once they are gone."""
@@ -123,6 +125,10 @@ class Registry:
             self._peak = len(self._members)
         self._strangers[member] = self._monotonic()
         return None
+
+    def tells(self, address: str, refusal: Reply) -> bool:
+        """Whether the log is told of this client that is turned away: a flood must not be one of lines."""
+        return self._report.tells(holder(address), refusal, self._monotonic())
 
     def gone(self, member: Member) -> None:
         """Its task ended and its connection is closed; harmless when repeated."""
@@ -254,10 +260,25 @@ class Report:
         self._sent_away = 0
         self._next: asyncio.TimerHandle | None = None
         self._scarce_told = 0.0
+        # Of whom the log was told since that window began.
+        self._told: set[str] = set()
+        self._told_until = 0.0
 
     def refused(self) -> None:
         self._turned_away += 1
         self._tell_soon()
+
+    def tells(self, source: str, refusal: Reply, now: float) -> bool:
+        """Where the doors are full a number says it (`DoorsFull`), of others one line for each source."""
+        if refusal is replies.TOO_MANY_CONNECTIONS:
+            return False
+        if now >= self._told_until:
+            self._told_until = now + TELL_SECONDS
+            self._told.clear()
+        if source in self._told or len(self._told) >= SOURCES_TOLD:
+            return False
+        self._told.add(source)
+        return True
 
     def shed(self) -> None:
         self._sent_away += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from postroad.mail.reply import Reply
@@ -62,6 +63,11 @@ INTERNAL = said(451, "4.3.0", "Internal error, try again later")
 NOT_SMTP = said(421, "4.7.0", "This is not SMTP")
 
 
+def help_with(verbs: Sequence[str]) -> Reply:
+    """What is honoured here and now."""
+    return said(214, "2.0.0", f"Commands: {' '.join(verbs)}")
+
+
 def bad_xclient(why: str) -> Reply:
     """The argument of XCLIENT is none."""
     return said(501, "5.5.4", f"Syntax: XCLIENT attribute=value...: {why}")
@@ -83,11 +89,6 @@ NOT_OFFERED = said(502, "5.5.1", "Not offered")
 NO_ARGUMENT = said(501, "5.5.4", "No argument is allowed")
 HELLO_SYNTAX = said(501, "5.5.4", "Syntax: EHLO hostname")
 HELLO_FIRST = said(503, "5.5.1", "Send EHLO first")
-HELP = said(
-    214,
-    "2.0.0",
-    "Commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT",
-)
 VRFY_SYNTAX = said(501, "5.5.4", "Syntax: VRFY address")
 NOT_VERIFIED = said(252, "2.5.0", "Not verified; mail for it will be tried")
 
@@ -99,11 +100,6 @@ XCLIENT_IN_TRANSACTION = said(503, "5.5.1", "Not during a mail transaction")
 # LMTP (RFC 2033).
 HELLO_FIRST_LMTP = said(503, "5.5.1", "Send LHLO first")
 NO_RECIPIENTS_LMTP = said(503, "5.5.1", "No valid recipients")
-HELP_LMTP = said(
-    214,
-    "2.0.0",
-    "Commands: LHLO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT",
-)
 
 # STARTTLS (RFC 3207).
 TLS_READY = said(220, "2.0.0", "Ready to start TLS")

@@ -30,6 +30,7 @@ from postroad.mail.esmtp import MailArguments
 from postroad.mail.events import InternalError, Refused, SessionEnded
 from postroad.mail.message import Peer
 from postroad.mail.reply import Reply
+from postroad.mail.verbs import COMMAND_LONGEST, LINE_LIMITS, NOT_OFFERED, split_command
 
 GROUP_LONGEST: Final = 100
 """Replies written together, at most."""
@@ -39,21 +40,10 @@ SHED_SECONDS: Final = 1.0
 _PATIENCE: Final = {"quit": 0.0, "lost": 0.0, "shed": SHED_SECONDS, "closed": 1.0}
 _USUAL_PATIENCE: Final = 2.0
 
-_COMMAND: Final = 512
-_LINE_LIMITS: Final = {
-    # RFC 5321 4.5.3.1.4, and what each extension adds: SIZE 26, BODY 17, SMTPUTF8 10, AUTH 500,
-    # RET and ENVID 116, REQUIRETLS 11, HOLDFOR or HOLDUNTIL 34, MT-PRIORITY 15; NOTIFY 28 and ORCPT 500.
-    "MAIL": _COMMAND + 26 + 17 + 10 + 500 + 116 + 11 + 34 + 15,
-    "RCPT": _COMMAND + 528,
-    "AUTH": 12288,
-    # Eight attributes, three of them of up to 255 octets, as xtext.
-    "XCLIENT": 2048,
-}
 # Cross-protocol attacks (ALPACA) make a browser speak to us: its verbs end the session.
 _HTTP: Final = frozenset(
     {"GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PATCH", "PRI"}
 )
-_NOT_OFFERED: Final = frozenset({"ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"})
 
 Work = Awaitable[None]
 """What is left to do where it has to wait for something."""
@@ -70,7 +60,6 @@ class Session(SmtpStream):
     VERBS: Mapping[str, Verb] = {}
     EXTENDED: ClassVar[str] = "ESMTP"
     HELLO_FIRST: ClassVar[Reply] = replies.HELLO_FIRST
-    HELP: ClassVar[Reply] = replies.HELP
 
     def __init__(
         self,
@@ -127,7 +116,7 @@ class Session(SmtpStream):
         refusal = self._registry.admit(self, address)
         self._admitted = refusal is None
         if refusal is not None:
-            self._refused("connect", refusal)
+            self._tell_refused(refusal)
         return refusal
 
     @property
@@ -145,7 +134,7 @@ class Session(SmtpStream):
     def tell_refused(self, address: str, port: int, refusal: Reply) -> None:
         """The event of a client that was turned away before the session could admit it."""
         self._address, self._port = address, port
-        self._refused("connect", refusal)
+        self._tell_refused(refusal)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.outside = None
@@ -324,28 +313,15 @@ class Session(SmtpStream):
         """The session ended: nothing is kept of a message that did not come whole."""
 
     def _obey(self, line: bytes) -> Work | None:
-        verb, argument = self._parse(line)
+        verb, argument = split_command(line)
         method = self.VERBS.get(verb)
         if method is None or argument is None:
             self._unknown(verb, argument)
-        elif len(line) + 2 > _LINE_LIMITS.get(verb, _COMMAND):
+        elif len(line) + 2 > LINE_LIMITS.get(verb, COMMAND_LONGEST):
             self._error(replies.LINE_TOO_LONG)
         else:
             return method(self, argument)
         return None
-
-    def _parse(self, line: bytes) -> tuple[str, str | None]:
-        """Upper-case verb and argument; the argument None where the line is not text."""
-        try:
-            text = line.decode()
-        except UnicodeDecodeError:
-            return "", None
-        verb, _, argument = text.partition(" ")
-        argument = argument.strip(" ")
-        if not text.isascii() and not (verb.isascii() and argument.isprintable()):
-            # Some letters beyond ASCII have an upper case within it.
-            return "", None
-        return verb.upper(), argument
 
     def _unknown(self, verb: str, argument: str | None) -> None:
         if argument is None:
@@ -353,7 +329,7 @@ class Session(SmtpStream):
         elif verb in _HTTP:
             raise SessionOver("error", replies.NOT_SMTP)
         else:
-            self._error(replies.NOT_OFFERED if verb in _NOT_OFFERED else replies.UNKNOWN)
+            self._error(replies.NOT_OFFERED if verb in NOT_OFFERED else replies.UNKNOWN)
 
     def _error(self, reply: Reply) -> None:
         self.say(reply)
@@ -380,9 +356,6 @@ class Session(SmtpStream):
     def smtp_NOOP(self, argument: str) -> None:
         self._idle_command(replies.OK)
 
-    def smtp_HELP(self, argument: str) -> None:
-        self._idle_command(self.HELP)
-
     def smtp_VRFY(self, argument: str) -> None:
         self._idle_command(replies.NOT_VERIFIED if argument else replies.VRFY_SYNTAX)
 
@@ -401,6 +374,10 @@ class Session(SmtpStream):
         if not sender and self._mail is not None and self._mail.sender is not None:
             sender = str(self._mail.sender)
         self._world.events.emit(Refused(self._peer(), stage, sender, recipient, str(reply)))
+
+    def _tell_refused(self, reply: Reply) -> None:
+        if self._registry.tells(self._address, reply):
+            self._refused("connect", reply)
 
     def _report(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"

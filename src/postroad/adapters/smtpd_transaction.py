@@ -70,7 +70,7 @@ class SubmissionSession(RelayedSession):
         except EsmtpError as error:
             return error.reply
         except HandlingError as error:
-            return Reply(501, (str(error),), "5.5.4")
+            return Reply(501, (str(error),), error.enhanced)
         if mail.size is not None and mail.size > self._config.max_message_size:
             return replies.TOO_LARGE
         if mail.sender is not None and not self._world.reaches(mail.sender.domain):

@@ -29,6 +29,12 @@ class RelayedSession(EntrySession):
             words.insert(-1, f"XCLIENT {ATTRIBUTES}")
         return words
 
+    def _verbs_honoured(self) -> list[str]:
+        verbs = super()._verbs_honoured()
+        if self._listener.xclient and self._may_claim():
+            verbs.append("XCLIENT")
+        return verbs
+
     def _may_claim(self) -> bool:
         if self._named_host is None:
             self._named_host = among(self._address, self._listener.xclient)

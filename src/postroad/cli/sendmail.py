@@ -31,7 +31,7 @@ from postroad.cli.sendmail_settings import Settings, read_settings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TextIO
+    from typing import Any, TextIO
 
 EX_OK, EX_USAGE, EX_DATAERR, EX_NOUSER = 0, 64, 65, 67
 EX_UNAVAILABLE, EX_SOFTWARE, EX_OSERR, EX_IOERR = 69, 70, 71, 74
@@ -279,7 +279,9 @@ def _smtp(options: Options, settings: Settings) -> int:
     from postroad.cli.sendmail_smtp import converse
 
     _end_on_signals()
-    return converse(sys.stdin.buffer, sys.stdout.buffer, settings)
+    # A BufferedReader, of which typeshed says less.
+    source: Any = sys.stdin.buffer
+    return converse(source, sys.stdout.buffer, settings)
 
 
 def _queue(options: Options, settings: Settings) -> int:

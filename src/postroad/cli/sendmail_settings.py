@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = "/etc/postroad/postroad.toml"
 DEFAULT_STATE = "/var/lib/postroad"
 DEFAULT_MAX_SIZE = 50 << 20
+DEFAULT_MAX_RECIPIENTS = 1000
 _UNITS = {"B": 1, "KB": 1000, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _BARE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
 
 class Settings:
-    """`origin` completes addresses without a domain; `max_message_size` in octets; `path`: of the file."""
+    """`origin` completes addresses without a domain; `max_message_size` in octets; `path`: of the file.
+
+    `max_recipients` of one message.
+    """
 
     def __init__(
         self,
@@ -32,7 +36,9 @@ class Settings:
         max_message_size: int,
         local_sender: str = "any",
         path: str = DEFAULT_CONFIG,
+        max_recipients: int = DEFAULT_MAX_RECIPIENTS,
     ) -> None:
+        self.max_recipients = max_recipients
         self.local_sender = local_sender
         self.path = path
         self.state_directory = state_directory
@@ -107,7 +113,10 @@ def tables_in(text: str) -> dict[str, object]:
 
 
 def _plain(text: str) -> dict[str, object] | None:
-    """Every `key = "text"` by its table; None where a line is anything this does not understand for sure."""
+    """Every `key = "text"` and `key = number` by its table.
+
+    None where a line is anything this does not understand for sure.
+    """
     top: dict[str, object] = {}
     table: dict[str, object] = top
     for line in text.split("\n"):
@@ -130,6 +139,8 @@ def _plain(text: str) -> dict[str, object] | None:
             return None
         if value[0] == '"':
             table[key] = value[1:-1]
+        elif value.isdigit():
+            table[key] = int(value)
     return top
 
 
@@ -159,6 +170,8 @@ def settings_in(config: Mapping[str, object], directory: str) -> Settings:
         origin=_text(config.get("origin")) or hostname,
         max_message_size=octets(limit) or DEFAULT_MAX_SIZE,
         local_sender=_text(submission.get("local_sender") if isinstance(submission, dict) else None) or "any",
+        max_recipients=_number(submission.get("max_recipients") if isinstance(submission, dict) else None)
+        or DEFAULT_MAX_RECIPIENTS,
     )
 
 
@@ -175,3 +188,7 @@ def octets(value: object) -> int | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

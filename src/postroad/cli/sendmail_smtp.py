@@ -1,225 +1,262 @@
 """`sendmail -bs`: SMTP on standard input and output (RFC 5321), for programs that know no other way.
 
 Each accepted message goes the way of any other. One client, who is known and sits
-on this machine: no TLS, no AUTH, no limits but those of memory.
+on this machine: no TLS, no AUTH, no limits of time. Paths, parameters and replies are
+those of the listeners; only that a name without a domain is a name of this machine.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from postroad.adapters import smtpd_replies as replies
+from postroad.adapters.smtpd_replies import said
 from postroad.cli import sendmail_door as door
+from postroad.cli.sendmail_lines import BadLine, Gone, Lines, Source
 from postroad.cli.sendmail_message import joined, split, unified, without_blind_copies
-from postroad.cli.sendmail_options import Usage, notify_words
 from postroad.cli.sendmail_settings import Settings
 from postroad.mail import xtext
+from postroad.mail.admission import consider_recipient, consider_sender
+from postroad.mail.esmtp import EsmtpError, MailArguments, parse_mail, parse_rcpt
+from postroad.mail.message import Body, EnvelopeRecipient, Notify
+from postroad.mail.reply import Reply
+from postroad.mail.verbs import COMMAND_LONGEST, LINE_LIMITS, NOT_OFFERED, is_hello_name, split_command
 
-MAX_LINE = 1 << 16
-MAX_RECIPIENTS = 10_000
-MAX_ERRORS = 20
-EXTENSIONS = ("8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
+MAX_ERRORS: Final = 20
+PARAMETERS: Final = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"})
+"""Of MAIL, those of what EHLO offers."""
+NO_BINARY: Final = said(501, "5.5.4", "BODY is 7BIT or 8BITMIME")
 
-_PATH = re.compile(r"(FROM|TO):[ ]*(<[^<>]*>|[^ <>]+)((?: +[^ ]+)*) *", re.IGNORECASE)
-
-Reply = tuple[int, str]
+# A name of this machine, as local programs write it.
+_BARE = re.compile(r'((?:FROM|TO): *<)([^<>@"\s]+)(>.*)', re.IGNORECASE)
+_DAEMONS = re.compile(r"([45][0-9]{2}) (?:([45]\.[0-9]{1,3}\.[0-9]{1,3}) )?(.*)", re.DOTALL)
+_OFFERED_ELSEWHERE: Final = NOT_OFFERED | {"EXPN", "STARTTLS", "AUTH", "BDAT"}
 
 
 class _Dialogue:
     """One session; `quit` ends it."""
 
-    def __init__(self, lines: BinaryIO, settings: Settings) -> None:
+    def __init__(self, lines: Lines, settings: Settings) -> None:
         self.lines = lines
         self.settings = settings
-        self.sender: str | None = None
-        self.recipients: list[str] = []
-        # Of each recipient what RCPT said of notifications: NOTIFY, ORCPT.
-        self.asked: list[list[object] | None] = []
-        self.wishes: dict[str, object] = {}
-        self.errors = 0
+        self.hello = False
+        self.extended = False
+        self.mail: MailArguments | None = None
+        self.asked = 0
+        # As the daemon is told: each with its path, and what RCPT said of notifications.
+        self.recipients: list[tuple[str, EnvelopeRecipient]] = []
         self.quit = False
+        self._verb = ""
 
-    def answer(self, line: bytes) -> Reply:
-        """The reply to one command line."""
-        if len(line) > MAX_LINE or not line.endswith(b"\n"):
-            self.quit = True
-            return 500, "5.5.2 Line too long"
+    def answer(self) -> Reply:
+        """Read one command and do it."""
+        self._verb = ""
         try:
-            command = line.rstrip(b"\r\n").decode()
-        except UnicodeDecodeError:
-            return 500, "5.5.2 Neither ASCII nor UTF-8"
-        verb, _, rest = command.partition(" ")
-        known = _COMMANDS.get(verb.upper())
-        return (500, "5.5.2 Command not known") if known is None else known(self, rest.strip())
+            line = self.lines.command()
+        except BadLine as bad:
+            return bad.reply
+        verb, argument = split_command(line)
+        if argument is None:
+            return replies.NOT_UTF8
+        self._verb = verb
+        known = _COMMANDS.get(verb)
+        if known is None:
+            return replies.NOT_OFFERED if verb in _OFFERED_ELSEWHERE else replies.UNKNOWN
+        if len(line) + 2 > LINE_LIMITS.get(verb, COMMAND_LONGEST):
+            return replies.LINE_TOO_LONG
+        try:
+            return known(self, argument)
+        except EsmtpError as error:
+            return error.reply
 
-    def hello(self, rest: str) -> Reply:
-        self.reset(rest)
-        return 250, self.settings.hostname
+    @property
+    def listing(self) -> bool:
+        """Whether the last command was one of a list of recipients, of which some may well be refused."""
+        return self._verb == "RCPT" and self.asked <= 2 * self.settings.max_recipients
 
-    def extended_hello(self, rest: str) -> Reply:
-        self.reset(rest)
-        size = self.settings.max_message_size
-        return 250, "\n".join((self.settings.hostname, "PIPELINING", f"SIZE {size}", *EXTENSIONS))
+    def reset(self) -> None:
+        self.mail, self.asked, self.recipients = None, 0, []
 
-    def mail(self, rest: str) -> Reply:
-        if self.sender is not None:
-            return 503, "5.5.1 There is a sender already"
-        found = _PATH.fullmatch(rest)
-        if found is None or found[1].upper() != "FROM":
-            return 501, "5.5.4 MAIL FROM:<address>"
-        wishes: dict[str, object] = {}
-        for parameter in found[3].split():
-            reply = self._parameter(parameter, wishes)
-            if reply is not None:
-                return reply
-        self.sender, self.wishes = found[2].strip("<>"), wishes
-        return 250, "2.1.0 Ok"
+    # --- verbs ---
 
-    def _parameter(self, parameter: str, wishes: dict[str, object]) -> Reply | None:
-        """One of MAIL's (RFC 1870, 6152, 6531, 3461); the refusal, if it is refused."""
-        key, _, value = parameter.partition("=")
-        key = key.upper()
-        if key == "SIZE" and value.isdigit():
-            too_large = int(value[:18]) > self.settings.max_message_size
-            return (552, "5.3.4 Message too large") if too_large else None
-        if key == "BODY" and value.upper() in ("7BIT", "8BITMIME"):
-            wishes["body"] = value.upper()
-        elif key == "SMTPUTF8" and not value:
-            wishes["smtputf8"] = True
-        elif key == "RET" and value.lower() in ("full", "hdrs"):
-            wishes["ret"] = value.lower()
-        elif key == "ENVID" and value:
-            try:
-                wishes["envid"] = xtext.decode(value).decode("ascii")
-            except (xtext.XtextError, UnicodeDecodeError):
-                return 501, "5.5.4 ENVID is xtext (RFC 3461 4.4)"
-        else:
-            return 555, "5.5.4 Parameter not known"
+    def helo(self, argument: str) -> Reply:
+        return self._hello(argument, extended=False) or Reply(250, (self.settings.hostname,))
+
+    def ehlo(self, argument: str) -> Reply:
+        settings = self.settings
+        words = [f"SIZE {settings.max_message_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
+        words += ["ENHANCEDSTATUSCODES", "DSN", f"LIMITS RCPTMAX={settings.max_recipients}", "HELP"]
+        return self._hello(argument, extended=True) or Reply(250, (settings.hostname, *words))
+
+    def _hello(self, argument: str, *, extended: bool) -> Reply | None:
+        if not is_hello_name(argument):
+            return replies.HELLO_SYNTAX
+        self.reset()
+        self.hello, self.extended = True, extended
         return None
 
-    def rcpt(self, rest: str) -> Reply:
-        if self.sender is None:
-            return 503, "5.5.1 MAIL first"
-        found = _PATH.fullmatch(rest)
-        address = found[2].strip("<>") if found is not None and found[1].upper() == "TO" else ""
-        if not address:
-            return 501, "5.1.3 RCPT TO:<address>"
-        asked: list[object] = [None, None]
-        for parameter in found[3].split() if found is not None else ():
-            key, _, value = parameter.partition("=")
-            if key.upper() == "NOTIFY" and value:
-                try:
-                    asked[0] = notify_words(value)
-                except Usage:
-                    return 501, "5.5.4 NOTIFY is NEVER, or a list of SUCCESS, FAILURE, DELAY"
-            elif key.upper() == "ORCPT" and value:
-                asked[1] = value
-            else:
-                return 555, "5.5.4 Parameter not known"
-        if len(self.recipients) >= MAX_RECIPIENTS:
-            return 452, "4.5.3 Too many recipients"
-        self.recipients.append(address)
-        self.asked.append(asked if any(asked) else None)
-        return 250, "2.1.5 Ok"
+    def mail_from(self, argument: str) -> Reply:
+        if not self.hello:
+            return replies.HELLO_FIRST
+        if self.mail is not None:
+            return replies.MAIL_TWICE
+        self.asked = 0
+        whole, _ = self._completed(argument)
+        mail = parse_mail(whole, extended=self.extended, known=PARAMETERS)
+        if mail.body is Body.BINARY:
+            return NO_BINARY
+        if (mail.size or 0) > self.settings.max_message_size:
+            return replies.TOO_LARGE
+        refusal = consider_sender(mail.sender)
+        if refusal is None:
+            self.mail = mail
+        return refusal or replies.SENDER_OK
 
-    def data(self, rest: str) -> Reply:
+    def rcpt_to(self, argument: str) -> Reply:
+        self.asked += 1
+        if self.mail is None:
+            return replies.MAIL_FIRST
+        if len(self.recipients) >= self.settings.max_recipients:
+            return replies.TOO_MANY_RECIPIENTS
+        whole, bare = self._completed(argument)
+        recipient = parse_rcpt(whole, smtputf8=self.mail.smtputf8, extended=self.extended)
+        refusal = consider_recipient(recipient.address)
+        if refusal is not None:
+            return refusal
+        # What such a name means is the daemon's to say: an alias, or an address at `origin`.
+        self.recipients.append((bare or str(recipient.address), recipient))
+        return replies.RECIPIENT_OK
+
+    def _completed(self, argument: str) -> tuple[str, str | None]:
+        """The argument with a domain behind a name that has none, and that name."""
+        found = _BARE.fullmatch(argument)
+        if found is None:
+            return argument, None
+        return f"{found[1]}{found[2]}@{self.settings.origin}{found[3]}", found[2]
+
+    def data(self, argument: str) -> Reply:
+        if argument:
+            return replies.NO_ARGUMENT
+        if self.mail is None:
+            return replies.MAIL_FIRST
         if not self.recipients:
-            return 503, "5.5.1 RCPT first"
-        return 354, "End data with <CR><LF>.<CR><LF>"
+            return replies.NO_RECIPIENTS if self.asked else replies.RCPT_FIRST
+        return replies.GO_AHEAD
 
     def take(self) -> Reply:
         """Read the message and hand it over; the reply to its final dot."""
-        content = self._content()
-        sender, recipients, wishes = self.sender or "", self.recipients, self.wishes
-        if any(self.asked):
-            wishes["dsn"] = self.asked
-        self.reset("")
-        if content is None:
-            return 552, "5.3.4 Message too large"
+        content = self.lines.message(self.settings.max_message_size)
+        request = self._request()
+        self.reset()
+        if isinstance(content, Reply):
+            return content
         fields, text = split(unified(content))
-        request = door.envelope(sender, recipients) | wishes
         try:
             answer = door.submit(
                 self.settings.state_directory, request, joined(without_blind_copies(fields), text)
             )
         except door.Refused as refused:
             return _reply_of(str(refused), refused.exit)
-        return 250, f"2.0.0 {answer.get('text') or 'Ok'}"
+        return said(250, "2.0.0", str(answer.get("text") or "Ok"))
 
-    def _content(self) -> bytes | None:
-        """Up to the final dot, dots unstuffed (RFC 5321 4.5.2); None when it was too large."""
-        kept: list[bytes] = []
-        size = 0
-        while (line := self.lines.readline(MAX_LINE)) not in (b".\r\n", b".\n"):
-            if not line:
-                # The client left in the middle: what it sent is no message.
-                raise EOFError
-            if line.startswith(b".") and (not kept or kept[-1].endswith(b"\n")):
-                line = line[1:]
-            size += len(line)
-            if size <= self.settings.max_message_size:
-                kept.append(line)
-        return b"".join(kept) if size <= self.settings.max_message_size else None
+    def _request(self) -> dict[str, object]:
+        mail = self.mail
+        assert mail is not None
+        recipients = [path for path, _ in self.recipients]
+        request = door.envelope(
+            str(mail.sender) if mail.sender is not None else "",
+            recipients,
+            ret=mail.ret,
+            envid=xtext.decode(mail.envid).decode("ascii") if mail.envid is not None else None,
+            body=mail.body,
+        )
+        asked = [_asked(recipient) for _, recipient in self.recipients]
+        if any(asked):
+            request["dsn"] = asked
+        if mail.smtputf8:
+            request["smtputf8"] = True
+        return request
 
-    def reset(self, rest: str) -> Reply:
-        self.sender, self.recipients, self.asked, self.wishes = None, [], [], {}
-        return 250, "2.0.0 Ok"
+    def rset(self, argument: str) -> Reply:
+        if argument:
+            return replies.NO_ARGUMENT
+        self.reset()
+        return replies.OK
 
-    def noop(self, rest: str) -> Reply:
-        return 250, "2.0.0 Ok"
+    def noop(self, argument: str) -> Reply:
+        return replies.OK
 
-    def verify(self, rest: str) -> Reply:
-        return 252, "2.1.5 Send it and see"
+    def help(self, argument: str) -> Reply:
+        return replies.help_with(list(_COMMANDS))
 
-    def end(self, rest: str) -> Reply:
+    def vrfy(self, argument: str) -> Reply:
+        return replies.NOT_VERIFIED if argument else replies.VRFY_SYNTAX
+
+    def end(self, argument: str) -> Reply:
+        if argument:
+            return replies.NO_ARGUMENT
         self.quit = True
-        return 221, "2.0.0 Bye"
+        return replies.BYE
 
 
 _COMMANDS: dict[str, Callable[[_Dialogue, str], Reply]] = {
-    "HELO": _Dialogue.hello,
-    "EHLO": _Dialogue.extended_hello,
-    "MAIL": _Dialogue.mail,
-    "RCPT": _Dialogue.rcpt,
+    "HELO": _Dialogue.helo,
+    "EHLO": _Dialogue.ehlo,
+    "MAIL": _Dialogue.mail_from,
+    "RCPT": _Dialogue.rcpt_to,
     "DATA": _Dialogue.data,
-    "RSET": _Dialogue.reset,
+    "RSET": _Dialogue.rset,
     "NOOP": _Dialogue.noop,
-    "VRFY": _Dialogue.verify,
+    "HELP": _Dialogue.help,
+    "VRFY": _Dialogue.vrfy,
     "QUIT": _Dialogue.end,
 }
 
 
-def converse(lines: BinaryIO, replies: BinaryIO, settings: Settings) -> int:
+def converse(source: Source, output: BinaryIO, settings: Settings) -> int:
     """Serve one session until QUIT or the end of the input; exit code 0, or 65 after too many errors."""
-    dialogue = _Dialogue(lines, settings)
-    _say(replies, (220, f"{settings.hostname} ESMTP Postroad"))
+    dialogue = _Dialogue(Lines(source), settings)
+    errors = 0
+    in_message = False
+    _say(output, Reply(220, (f"{settings.hostname} ESMTP Postroad",)))
     try:
-        while not dialogue.quit and (line := lines.readline(MAX_LINE + 1)):
-            reply = dialogue.answer(line)
-            _say(replies, reply)
-            if reply[0] == 354:
-                _say(replies, dialogue.take())
-            dialogue.errors += reply[0] >= 500
-            if dialogue.errors > MAX_ERRORS:
-                _say(replies, (421, "4.7.0 Too many errors"))
+        while not dialogue.quit:
+            reply = dialogue.answer()
+            _say(output, reply)
+            if reply is replies.GO_AHEAD:
+                in_message = True
+                _say(output, dialogue.take())
+                in_message = False
+            errors += reply.kind == 5 and not dialogue.listing
+            if errors > MAX_ERRORS:
+                _say(output, replies.TOO_MANY_ERRORS)
                 return 65
-    except EOFError:
-        return 65
+    except Gone:
+        # What was sent of a message is none.
+        return 65 if in_message else 0
     return 0
+
+
+def _asked(recipient: EnvelopeRecipient) -> list[object] | None:
+    """NOTIFY and ORCPT, as `adapters.local_request` reads them."""
+    notify = recipient.notify
+    if notify is None and recipient.orcpt is None:
+        return None
+    if notify is None:
+        return [None, recipient.orcpt]
+    return [[flag.name or "" for flag in Notify if flag in notify] if notify else ["never"], recipient.orcpt]
 
 
 def _reply_of(text: str, exit: int) -> Reply:
     """The daemon's own reply where it gave one, else one that says whether to try again."""
-    code, _, rest = text.partition(" ")
-    if len(code) == 3 and code.isdigit() and code[0] in "45":
-        return int(code), rest
-    return (451, f"4.3.0 {text}") if exit == door.EX_TEMPFAIL else (554, f"5.3.0 {text}")
+    found = _DAEMONS.fullmatch(text)
+    if found is not None:
+        return Reply(int(found[1]), (found[3],), found[2])
+    return Reply(451, (text,), "4.3.0") if exit == door.EX_TEMPFAIL else Reply(554, (text,), "5.3.0")
 
 
-def _say(replies: BinaryIO, reply: Reply) -> None:
-    code, text = reply
-    *first, last = text.split("\n")
-    lines = [f"{code}-{line}\r\n" for line in first] + [f"{code} {last}\r\n"]
-    replies.write("".join(lines).encode("utf-8", "replace"))
-    replies.flush()
+def _say(output: BinaryIO, reply: Reply) -> None:
+    output.write(replies.encode(reply))
+    output.flush()

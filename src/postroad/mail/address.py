@@ -11,6 +11,7 @@ import re
 from ipaddress import IPv4Address, IPv6Address
 
 from postroad.mail.frozen import dataclass
+from postroad.mail.printable import is_text
 
 # RFC 5321 4.5.3.1: a path has 256 octets, of which the brackets take two.
 MAX_ADDRESS = 254
@@ -133,7 +134,7 @@ def _parse_unusual(text: str, smtputf8: bool, default_domain: str | None) -> Add
 def _check_characters(text: str, smtputf8: bool) -> None:
     if len(text) > MAX_PATH_TEXT:
         raise AddressError(f"an address of more than {MAX_ADDRESS} octets: {_shown(text)}")
-    if not text.isprintable():
+    if not is_text(text):
         raise AddressError(f"a control or unprintable character in an address: {_shown(text)}")
     if not smtputf8 and not text.isascii():
         raise AddressError(f"an address that needs SMTPUTF8: {_shown(text)}")

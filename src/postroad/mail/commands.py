@@ -11,6 +11,7 @@ from postroad.mail.address import Address
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import Body, Envelope, EnvelopeRecipient, Handling, Notify
 from postroad.mail.outcome import Fault, Stage, Trouble
+from postroad.mail.printable import is_text
 
 _DOMAIN = re.compile(r"[\w.-]+|\[[\w.:-]+\]")
 _ATOM = r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -91,7 +92,7 @@ def path(address: Address | None) -> str:
     usual = f"{address.local}@{address.domain}"
     if _USUAL(usual):
         return f"<{usual}>"
-    if not address.local.isprintable() or not _DOMAIN.fullmatch(address.domain):
+    if not is_text(address.local) or not _DOMAIN.fullmatch(address.domain):
         _refuse(Fault.INTERNAL, "an address not fit for a command")
     return f"<{address}>"
 

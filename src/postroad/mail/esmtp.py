@@ -16,6 +16,7 @@ from postroad.mail.address import USUAL, Address, AddressError, parse_path, usua
 from postroad.mail.frozen import dataclass
 from postroad.mail.handling import Asks, HandlingError, parse_asks
 from postroad.mail.message import Body, EnvelopeRecipient, Notify, Ret
+from postroad.mail.printable import is_text
 from postroad.mail.reply import Reply
 
 
@@ -178,7 +179,7 @@ def _asks(parameters: dict[str, str | None]) -> Asks | None:
     try:
         return parse_asks(parameters)
     except HandlingError as error:
-        raise EsmtpError(501, "5.5.4", str(error)) from None
+        raise EsmtpError(501, error.enhanced, str(error)) from None
 
 
 def _ret(parameters: dict[str, str | None]) -> Ret | None:
@@ -219,7 +220,7 @@ def _orcpt(value: str | None, smtputf8: bool) -> str:
     try:
         if value is not None and len(value) <= xtext.MAX_ORCPT:
             _, address = xtext.split_orcpt(value, smtputf8=smtputf8)
-            if address.isprintable():
+            if is_text(address):
                 return value
     except xtext.XtextError:
         pass

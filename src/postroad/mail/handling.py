@@ -28,7 +28,11 @@ _DATE = re.compile(
 
 
 class HandlingError(ValueError):
-    """What is asked is malformed or not allowed; the text says which."""
+    """What is asked is malformed or not allowed; the text says which, `enhanced` as RFC 3463 does."""
+
+    def __init__(self, text: str, enhanced: str = "5.5.4") -> None:
+        super().__init__(text)
+        self.enhanced = enhanced
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ def parse_asks(parameters: Mapping[str, str | None]) -> Asks | None:
 
 def _priority(value: str | None) -> int:
     if value is None or not _PRIORITY.fullmatch(value):
-        raise HandlingError("MT-PRIORITY is a number from -9 to 9")
+        # RFC 6710 4.1 asks for this code.
+        raise HandlingError("MT-PRIORITY is a number from -9 to 9", "5.5.2")
     return int(value)
 
 

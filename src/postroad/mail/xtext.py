@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from postroad.mail.printable import is_text
+
 MAX_ENVID = 100
 MAX_ORCPT = 500
 
@@ -46,7 +48,7 @@ def split_orcpt(text: str, *, smtputf8: bool = False) -> tuple[str, str]:
         raise XtextError("not an original recipient (RFC 3461 section 4.2)")
     if kind.lower() != "utf-8":
         return kind.lower(), decode(value).decode("utf-8", "replace")
-    if not value.isascii() and not (smtputf8 and value.isprintable() and " " not in value):
+    if not value.isascii() and not (smtputf8 and is_text(value) and " " not in value):
         raise XtextError("an original recipient that needs SMTPUTF8")
     if value.isascii():
         value = decode(value).decode("utf-8", "replace")
