@@ -40,6 +40,8 @@ FIELDS = st.sampled_from(
         "follow",
         "dsn",
         "tag",
+        "helo",
+        "extended",
         "later",
     ]
 )
@@ -118,3 +120,20 @@ def test_a_user_without_a_name_has_one_by_his_number(sender: str, allowed: bool)
     wanted = submit_request(request, "origin.example", 1000, LocalNames())
     with contextlib.nullcontext() if allowed else pytest.raises(Unacceptable):
         check_own(wanted, 4_000_000, "origin.example", LocalNames())
+
+
+@pytest.mark.parametrize(
+    ("words", "spoken"),
+    [
+        ({}, ("", "local")),
+        ({"helo": "me.example"}, ("me.example", "SMTP")),
+        ({"helo": "me.example", "extended": True}, ("me.example", "ESMTP")),
+        ({"helo": "me.example", "extended": True, "smtputf8": True}, ("me.example", "UTF8SMTP")),
+    ],
+)
+def test_a_client_of_bs_is_told_of_as_one_that_spoke_smtp(
+    words: dict[str, object], spoken: tuple[str, str]
+) -> None:
+    usual = {"size": 1, "sender": "a@example.com", "recipients": ["b@example.org"]}
+    peer = submit_request(usual | words, "origin.example", 1000, LocalNames()).peer(33)
+    assert (peer.address, peer.helo, peer.protocol) == ("userid 33", *spoken)

@@ -187,6 +187,16 @@ async def test_a_header_too_large_is_refused_in_step(small_memory: House, header
         assert (await one.say("NOOP")).startswith("250 ")
 
 
+async def test_a_first_line_of_any_length_that_names_no_field_is_no_header(small_memory: House) -> None:
+    async with client(small_memory) as one:
+        await into_data(one)
+        for _ in range(10):
+            one.send(b"x" * 1000)
+            await asyncio.sleep(0)
+        assert (await one.say(b"\r\n.\r\n")).startswith("250 ")
+    assert small_memory.intake.submissions[0].content.head == b""
+
+
 async def test_a_header_may_be_larger_than_what_is_kept_in_memory(small_memory: House) -> None:
     async with client(small_memory) as one:
         await into_data(one)

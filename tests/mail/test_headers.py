@@ -253,6 +253,9 @@ def test_the_trace_field_tells_from_whom_by_whom_how_and_when() -> None:
         (Peer("192.0.2.1", helo="a\r\nX: y (z) <\x00\u00fc>"), b"from aX:yz ([192.0.2.1])"),
         (Peer("192.0.2.1", helo="a" * 2000), b"from " + b"a" * 255 + b" ([192.0.2.1])"),
         (Peer("uid 1000 (x\\)\r\n"), b"by mail.example.com (Postroad, from uid 1000 x)"),
+        # A client of a Unix socket, or of `sendmail -bs` (RFC 5321 4.4: an SMTP server names who said hello).
+        (Peer("userid 33", helo="me.example"), b"from me.example (userid 33)"),
+        (Peer("userid 33", helo="me;\r\n(", protocol="LMTP"), b"from me (userid 33)"),
     ],
 )
 def test_nothing_a_client_says_can_leave_its_place_in_the_trace_field(peer: Peer, clause: bytes) -> None:

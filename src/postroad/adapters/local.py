@@ -39,7 +39,7 @@ from postroad.mail.address import Address
 from postroad.mail.events import Event, Reloaded, Removed
 from postroad.mail.frozen import dataclass
 from postroad.mail.local_names import LocalNames
-from postroad.mail.message import Peer, Submission
+from postroad.mail.message import Submission
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Hop
 from postroad.mail.timestamps import rfc3339
@@ -319,7 +319,7 @@ class LocalDoor:
                 envelope=wanted.envelope,
                 content=content,
                 account=f"uid:{client.uid}",
-                peer=Peer(address=f"userid {client.uid}", protocol="local", tag=wanted.tag),
+                peer=wanted.peer(client.uid),
                 received_at=self._clock.now(),
                 gateway=wanted.gateway,
                 later=wanted.later,

@@ -19,7 +19,7 @@ from postroad.mail.frozen import dataclass
 from postroad.mail.headers import split
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LocalNames
-from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Notify, Ret
+from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Notify, Peer, Ret
 from postroad.mail.printable import is_text
 from postroad.mail.reply import Reply
 from postroad.ports.queue import QueueFilter
@@ -55,7 +55,7 @@ class SubmitRequest:
     """An envelope and the announced size of the content in octets, line ends as they are.
 
     `gateway`: nothing is to be completed; `later`: no attempt before a queue run; `tag`: a
-    word for the log.
+    word for the log. `helo`: how a client of `sendmail -bs` called itself, `protocol` what it spoke.
     """
 
     envelope: Envelope
@@ -64,6 +64,11 @@ class SubmitRequest:
     gateway: bool = False
     later: bool = False
     tag: str | None = None
+    helo: str = ""
+    protocol: str = "local"
+
+    def peer(self, uid: int) -> Peer:
+        return Peer(f"userid {uid}", helo=self.helo, protocol=self.protocol, tag=self.tag)
 
 
 def parse_request(line: bytes) -> dict[str, Any]:
@@ -137,7 +142,18 @@ def submit_request(
         request.get("gateway") is True,
         request.get("later") is True,
         _optional_word(request, "tag"),
+        *_spoken(request, envelope.smtputf8),
     )
+
+
+def _spoken(request: Mapping[str, Any], smtputf8: bool) -> tuple[str, str]:
+    """How a client that spoke SMTP called itself, and the word of RFC 3848 for what it spoke."""
+    helo = _optional_word(request, "helo")
+    if not helo:
+        return "", "local"
+    if request.get("extended") is not True:
+        return helo, "SMTP"
+    return helo, "UTF8SMTP" if smtputf8 else "ESMTP"
 
 
 def canonical_content(raw: bytes) -> Content:

@@ -19,7 +19,7 @@ import re
 import stat
 import time
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -47,6 +47,8 @@ BATCH = 500
 MAX_REQUEST = 1 << 20
 # A writer that has not finished its file after this long was killed.
 ABANDONED = 86400.0
+# Where a file is told of that nobody may have written.
+NOBODY = Peer("maildrop", protocol="local")
 
 _FRESH = re.compile(r"[0-9a-f]{1,20}\.[0-9a-f]{32}")
 _CLAIMED = re.compile(r"claimed\.([0-9A-Z]{12})\.([0-9a-f]{1,20}\.[0-9a-f]{32})")
@@ -215,7 +217,7 @@ class MaildropDoor:
             envelope=dropped.request.envelope,
             content=dropped.content,
             account=f"uid:{dropped.uid}",
-            peer=replace(_peer(dropped.uid), tag=dropped.request.tag),
+            peer=dropped.request.peer(dropped.uid),
             received_at=self._clock.now(),
             gateway=dropped.request.gateway,
             later=dropped.request.later,
@@ -226,13 +228,9 @@ class MaildropDoor:
         """Keep what was refused, under a name that is not looked at: its sender was told it was taken."""
         kept = f"refused.{name}"
         if why is not None:
-            self._events.emit(Refused(_peer(None), "maildrop", "", "", f"{why} ({kept})"))
+            self._events.emit(Refused(NOBODY, "maildrop", "", "", f"{why} ({kept})"))
         with suppress(FileNotFoundError):
             path.rename(self._directory / kept)
-
-
-def _peer(uid: int | None) -> Peer:
-    return Peer(address="maildrop" if uid is None else f"userid {uid}", protocol="local")
 
 
 def _remove_abandoned(entry: os.DirEntry[str]) -> None:

@@ -195,6 +195,6 @@ class Reception:
 
 
 def _is_all_header(whole: bytes) -> bool:
-    """Whether every complete line is header still: the last one may be cut anywhere."""
+    """Whether every complete line, and there is one, is header still: the last one may be cut anywhere."""
     lines = whole[: whole.rfind(b"\n") + 1]
-    return len(split(lines)[0]) == len(lines)
+    return bool(lines) and len(split(lines)[0]) == len(lines)

@@ -129,6 +129,8 @@ class SmtpStream(SMTP):
         if dropped or len(line) > LINE_LONGEST:
             raise BadLine(replies.LINE_TOO_LONG)
         if self._torn:
+            # There is a LF in half of them.
+            self._check_start(line)
             raise BadLine(replies.BARE_NEWLINE)
         line = line[:-2]
         if _CONTROLS.search(line):

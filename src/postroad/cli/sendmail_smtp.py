@@ -41,7 +41,7 @@ class _Dialogue:
     def __init__(self, lines: Lines, settings: Settings) -> None:
         self.lines = lines
         self.settings = settings
-        self.hello = False
+        self.hello = ""
         self.extended = False
         self.mail: MailArguments | None = None
         self.asked = 0
@@ -94,7 +94,7 @@ class _Dialogue:
         if not is_hello_name(argument):
             return replies.HELLO_SYNTAX
         self.reset()
-        self.hello, self.extended = True, extended
+        self.hello, self.extended = argument, extended
         return None
 
     def mail_from(self, argument: str) -> Reply:
@@ -177,7 +177,7 @@ class _Dialogue:
             request["dsn"] = asked
         if mail.smtputf8:
             request["smtputf8"] = True
-        return request
+        return request | {"helo": self.hello, "extended": self.extended}
 
     def rset(self, argument: str) -> Reply:
         if argument:

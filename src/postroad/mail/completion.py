@@ -121,7 +121,7 @@ def _trace(peer: Peer, hostname: str) -> str:
     lines = [_from_clause(peer, hostname)]
     if peer.tls:
         lines.append(f"(using {_UNFIT_COMMENT.sub('', peer.tls)[:200]})")
-    if _is_numeric(peer.address):
+    if _said_hello(peer):
         lines.append(f"by {hostname} (Postroad) with {_UNPRINTABLE.sub('', peer.protocol)} id")
     else:
         lines.append("id")
@@ -252,14 +252,23 @@ def _ending(head: bytes) -> bytes:
 
 
 def _from_clause(peer: Peer, hostname: str) -> str:
-    if not _is_numeric(peer.address):
+    if not _said_hello(peer):
         return f"by {hostname} (Postroad, from {_UNFIT_COMMENT.sub('', peer.address)[:200]})"
+    helo = _UNFIT_HELO.sub("", peer.helo)[:255] or "unknown"
+    if not _is_numeric(peer.address):
+        # A Unix socket has no TCP-info; who it was is a comment.
+        return f"from {helo} ({_UNFIT_COMMENT.sub('', peer.address)[:200]})"
     # Without the zone of a link-local address: it means nothing elsewhere.
     address = peer.address.partition("%")[0]
     literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
     # RFC 5321 4.4: TCP-info is the address, or its name and the address.
     name = f"{_UNFIT_HELO.sub('', peer.name)[:255]} " if peer.name else ""
-    return f"from {_UNFIT_HELO.sub('', peer.helo)[:255] or 'unknown'} ({name}{literal})"
+    return f"from {helo} ({name}{literal})"
+
+
+def _said_hello(peer: Peer) -> bool:
+    """Whether it spoke SMTP to us: then the field names it and how (RFC 5321 4.4)."""
+    return bool(peer.helo) or _is_numeric(peer.address)
 
 
 def _is_numeric(address: str) -> bool:
