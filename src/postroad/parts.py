@@ -167,7 +167,11 @@ def material(config: Config) -> Material:
             own_senders=submission.local_sender == "own",
         ),
         maildrop=MaildropSettings(
-            config.origin, submission.max_message_size, names, submission.local_sender == "own"
+            config.origin,
+            submission.max_message_size,
+            names,
+            submission.local_sender == "own",
+            config.hostname,
         ),
         aliases=aliases,
         origin=partial(origin_of, config),
@@ -406,7 +410,7 @@ def _entrances(
     )
     control = _control(base, engine, loaded, _facts(config, smtp, clock.now()))
     local = LocalDoor(config.socket_path, control, gate, events, clock, loaded.local)
-    maildrop = MaildropDoor(config.maildrop_path, gate, queue, new_id, clock, events, loaded.maildrop)
+    maildrop = MaildropDoor(config.maildrop_path, gate, queue, new_id, clock, events, loaded.maildrop, intake)
     return Entrances(intake, linter, policies, rights, replays, accounts, smtp, local, maildrop)
 
 

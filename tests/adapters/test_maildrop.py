@@ -14,7 +14,7 @@ from postroad.adapters.maildrop import ABANDONED, MaildropDoor, MaildropSettings
 from postroad.adapters.system import IdMaker
 from postroad.cli.sendmail_door import Refused as Undroppable
 from postroad.cli.sendmail_door import drop, envelope, request_line
-from postroad.mail.events import Refused, StorageTrouble
+from postroad.mail.events import Notified, Refused, StorageTrouble
 from postroad.mail.message import Submission
 from postroad.mail.reply import Reply
 from tests.support import build
@@ -52,6 +52,10 @@ class Box:
     directory: Path
     intake: QueueingIntake = field(default_factory=QueueingIntake)
     events: EventList = field(default_factory=EventList)
+    notices: QueueingIntake = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notices = QueueingIntake(self.intake.queue)
 
     def door(self) -> MaildropDoor:
         door = MaildropDoor(
@@ -62,13 +66,19 @@ class Box:
             StillClock(),
             self.events,
             MaildropSettings("origin.example", 10_000),
+            self.notices,
             poll=60.0,
         )
         door.prepare()
         return door
 
-    def drop(self, content: bytes = CONTENT, recipients: tuple[str, ...] = ("b@example.org",)) -> None:
-        request = envelope("a@example.com", list(recipients)) | {"size": len(content)}
+    def drop(
+        self,
+        content: bytes = CONTENT,
+        recipients: tuple[str, ...] = ("b@example.org",),
+        wishes: dict[str, object] | None = None,
+    ) -> None:
+        request = envelope("a@example.com", list(recipients)) | {"size": len(content)} | (wishes or {})
         drop(str(self.directory), request_line(**request), content, "no daemon")
 
     @property
@@ -128,15 +138,64 @@ async def test_killed_before_acceptance_it_is_submitted_under_the_id_it_was_give
     assert claimed.startswith(f"claimed.{id}.")
 
 
-async def test_what_is_put_off_stays_and_what_is_refused_is_kept_aside(box: Box) -> None:
-    for reply, left in ((Reply(452, ("no room",)), "claimed"), (Reply(554, ("no",)), "refused")):
-        box.intake.refuses = reply
-        box.drop()
-        await box.door().sweep()
-        assert left in box.names
+async def test_what_is_put_off_stays_until_it_is_taken(box: Box) -> None:
+    box.intake.refuses = Reply(452, ("no room",))
+    box.drop()
+    await box.door().sweep()
+    assert box.names == ["claimed"]
     box.intake.refuses = None
     await box.door().sweep()
-    assert (len(box.intake.taken), box.names) == (0, ["refused", "refused"])
+    assert (len(box.intake.taken), box.names) == (1, [])
+
+
+async def test_what_is_refused_is_told_to_its_sender_who_was_told_it_was_taken(box: Box) -> None:
+    box.intake.refuses = Reply(554, ("no",), "5.6.0")
+    box.drop()
+    await box.door().sweep()
+    ((id, notice),) = box.notices.taken
+    assert notice.envelope.sender is None
+    assert [str(to.address) for to in notice.envelope.recipients] == ["a@example.com"]
+    assert isinstance(notice.content.body, bytes)
+    assert b"\r\nFinal-Recipient: rfc822; b@example.org\r\nAction: failed\r\nStatus: 5.6.0\r\n" in (
+        notice.content.body
+    )
+    assert b"Subject: hello" in notice.content.body
+    (told,) = box.events.of(Notified)
+    assert (told.id, told.to) == (id, "a@example.com")
+    assert (box.intake.taken, box.names) == ([], [])
+
+
+async def test_killed_between_the_notification_and_the_removal_it_is_told_once(box: Box) -> None:
+    box.intake.refuses = Reply(554, ("no",))
+    box.drop()
+    box.notices.dies = True
+    with pytest.raises(asyncio.CancelledError):
+        await box.door().sweep()
+    assert box.names == ["claimed"]
+    box.notices.dies = False
+    await box.door().sweep()
+    assert (len(box.notices.taken), box.names) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("wishes", "refused", "left"),
+    [
+        ({"sender": ""}, None, "refused"),
+        ({"notify": ["never"]}, None, "refused"),
+        ({}, Reply(554, ("nor that",)), "refused"),
+        ({}, Reply(452, ("no room",)), "claimed"),
+    ],
+)
+async def test_what_nobody_can_be_told_of_is_kept(
+    box: Box, wishes: dict[str, object], refused: Reply | None, left: str
+) -> None:
+    box.intake.refuses, box.notices.refuses = Reply(554, ("no",)), refused
+    box.drop(wishes=wishes)
+    await box.door().sweep()
+    assert (box.notices.taken, box.names) == ([], [left])
+    box.intake.refuses = None
+    await box.door().sweep()
+    assert len(box.intake.taken) == (left == "claimed")
 
 
 NAME = "1234." + "0" * 32

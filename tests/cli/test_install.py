@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ Captured = pytest.CaptureFixture[str]
 def program(monkeypatch: pytest.MonkeyPatch) -> Path:
     path = Path("/opt/postroad/bin/postroad")
     monkeypatch.setattr(module, "_program", lambda: path)
+    monkeypatch.setattr(module, "_python", lambda program: program.with_name("python3"))
     return path
 
 
@@ -94,3 +97,52 @@ def test_a_program_that_the_service_cannot_see_is_no_service(
     assert install(tmp_path) == os.EX_USAGE
     assert "install in /opt/postroad" in capsys.readouterr().err
     assert files(tmp_path) == set()
+
+
+def test_an_interpreter_that_the_service_cannot_see_makes_no_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(module, "_python", lambda program: Path("/root/.pyenv/bin/python3"))
+    assert install(tmp_path) == os.EX_USAGE
+    assert "/root/.pyenv/bin/python3: " in capsys.readouterr().err
+    assert files(tmp_path) == set()
+
+
+def test_what_programs_call_heeds_nothing_that_their_environment_tells_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_python", lambda program: Path(sys.executable))
+    assert main(["install", "--root", str(tmp_path)]) == 0
+    starter = tmp_path / module.STARTER
+    for link in module.LINKS:
+        assert os.readlink(tmp_path / link) == f"/{module.STARTER}"
+    strange = {"PYTHONHOME": "/nonexistent", "PYTHONPATH": str(tmp_path)}
+    (tmp_path / "postroad.py").write_text("raise SystemExit(3)\n")
+    done = subprocess.run([starter, "-bV"], env=strange, capture_output=True, check=False)
+    assert (done.returncode, done.stdout[:9]) == (0, b"Postroad ")
+    assert main(["uninstall", "--root", str(tmp_path)]) == 0
+    assert files(tmp_path) == {"postroad.py"}
+
+
+def test_a_python_that_does_not_find_this_package_is_not_called(tmp_path: Path) -> None:
+    # Of the fixture: it is not even there.
+    assert install(tmp_path) == 0
+    assert not (tmp_path / module.STARTER).exists()
+
+
+def test_what_was_put_before_a_failure_is_taken_away_again(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "usr/lib").mkdir(parents=True)
+    (tmp_path / "usr/sbin").write_text("no folder")
+    assert install(tmp_path) == os.EX_CANTCREAT
+    assert "usr/local/bin/postroad" in files(tmp_path)
+    assert main(["uninstall", "--root", str(tmp_path)]) == 0
+    assert files(tmp_path) == {"usr/sbin"}
+
+
+def test_uninstall_disables_the_sockets_with_the_service(tmp_path: Path, capsys: Captured) -> None:
+    assert install(tmp_path) == 0
+    capsys.readouterr()
+    assert main(["uninstall", "--root", str(tmp_path)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("to do      systemctl disable --now postroad-local.socket")
+    assert first.endswith("postroad.service")

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,10 +18,11 @@ from postroad.adapters.hub import EventHub
 from postroad.adapters.local import LocalDoor, LocalSettings
 from postroad.cli.main import main
 from postroad.cli.queue import print_pages
+from postroad.cli.sendmail_door import drop, envelope, request_line
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Message, Recipient
 from postroad.ports.queue import QueueFilter
-from tests.support.build import HEAD, NOW, deferred, hop, message, queue_id, recipient
+from tests.support.build import HEAD, HOUR, NOW, deferred, hop, message, queue_id, recipient
 from tests.support.operating import RememberingControl, RememberingIntake, StoppedClock, hop_of
 from tests.support.queued import fill, state_directory
 from tests.support.running import running
@@ -112,6 +114,8 @@ async def test_the_list_for_people_says_why_and_until_when(capsys: Captured) -> 
         (["--to", "b@EXAMPLE.org"], ["b@example.org"]),
         (["--from", "<>"], ["d@example.org"]),
         (["--domain", "example.net"], ["c@example.net"]),
+        (["--domain", "EXAMPLE.net."], ["c@example.net"]),
+        (["--from", "MAILER-DAEMON"], ["d@example.org"]),
         (["--state", "active"], ["e@example.org"]),
         (["--state", "waiting", "--from", "a@example.com"], ["b@example.org", "c@example.net"]),
         (["--older", "3650d"], ["e@example.org"]),
@@ -124,6 +128,34 @@ async def test_the_list_for_people_says_why_and_until_when(capsys: Captured) -> 
 async def test_filters_must_all_hold(capsys: Captured, filters: list[str], recipients: list[str]) -> None:
     async with queued() as directory:
         assert await listed(directory, capsys, *filters) == recipients
+
+
+async def test_a_domain_of_other_letters_is_looked_for_as_the_queue_has_it(capsys: Captured) -> None:
+    with state_directory() as directory:
+        owner = message(1)
+        await fill(directory, (owner, [recipient("b@xn--bcher-kva.example")], b"x\r\n"))
+        found = await listed(directory, capsys, "--domain", "b\u00fccher.example")
+        assert found == ["b@xn--bcher-kva.example"]
+        assert await run(directory, "queue", "list", "--domain", "a b") == os.EX_USAGE
+
+
+async def test_what_waits_in_the_maildrop_is_seen_while_no_daemon_runs(capsys: Captured) -> None:
+    line = request_line(**envelope("a@example.com", ["b@example.org"]), size=1)
+    async with queued() as directory:
+        (directory / "maildrop").mkdir()
+        drop(str(directory / "maildrop"), line, b"x", "down")
+        assert await run(directory, "queue", "list") == 0
+        assert f"1 message in {directory / 'maildrop'} for it to take up\n" in capsys.readouterr().out
+        assert await run(directory, "queue", "list", "--format", "postqueue-json") == 0
+        last = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (last["queue_name"], last["sender"]) == ("maildrop", "a@example.com")
+        assert last["recipients"] == [{"address": "b@example.org"}]
+        assert abs(last["arrival_time"] - time.time()) < HOUR
+        assert await run(directory, "status", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["maildrop"] == 1
+        # Of the whole queue alone.
+        assert await run(directory, "queue", "list", "--format", "mailq", "--to", "b@example.org") == 0
+        assert "4 Requests" not in capsys.readouterr().out
 
 
 async def test_a_page_is_out_before_the_next_is_read(capsys: Captured) -> None:
@@ -214,7 +246,7 @@ async def test_the_status_without_a_daemon_counts_the_queue(capsys: Captured) ->
         found = json.loads(capsys.readouterr().out)
         assert await run(directory, "status") == 0
         assert capsys.readouterr().out.startswith("the daemon is not running\n")
-    assert found == {"running": False, "waiting": 2, "active": 1, "held": 1, "messages": 3}
+    assert found == {"running": False, "waiting": 2, "active": 1, "held": 1, "messages": 3, "maildrop": 0}
 
 
 async def test_an_index_that_may_not_be_opened_is_no_empty_queue(capsys: Captured) -> None:

@@ -22,8 +22,8 @@ from tests.support.certificates import write_pair
 Captured = pytest.CaptureFixture[str]
 
 
-def start(capsys: Captured, *options: str) -> dict[str, Any]:
-    assert main(["quickstart", "you@example.com", "--offline", "--json", *options]) == 0
+def start(capsys: Captured, *options: str, address: str = "you@example.com") -> dict[str, Any]:
+    assert main(["quickstart", address, "--offline", "--json", *options]) == 0
     found = json.loads(capsys.readouterr().out)
     assert isinstance(found, dict)
     return found
@@ -89,6 +89,11 @@ def test_a_certificate_that_is_given_is_taken_where_it_lies(tmp_path: Path, caps
     assert not any(name.endswith("cert.pem") for name in told["files"])
 
 
+def test_a_domain_may_be_written_in_its_own_letters(tmp_path: Path, capsys: Captured) -> None:
+    start(capsys, "--dir", str(tmp_path / "new"), address="you@b\u00fccher.example")
+    assert load(tmp_path / "new" / "postroad.toml").origin == "xn--bcher-kva.example"
+
+
 @pytest.mark.parametrize(("ipv6", "everywhere"), [(True, "[::]"), (False, "0.0.0.0")])
 def test_for_a_system_it_goes_where_the_service_looks(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, ipv6: bool, everywhere: str
@@ -105,6 +110,7 @@ def test_for_a_system_it_goes_where_the_service_looks(
     [
         (["you"], 64),
         (["you@localhost"], 64),
+        (["\u00fc@example.com"], 64),
         (["you@[192.0.2.1]"], 64),
         (["a b@example.com"], 64),
         (["o'brien@example.com"], 64),

@@ -281,6 +281,87 @@ async def test_what_was_accepted_stays_so_when_nobody_can_be_told(tmp_path: Path
     assert (process.returncode, len(list((tmp_path / "maildrop").iterdir()))) == (0, 1)
 
 
+@pytest.mark.parametrize("redirected", [">/dev/full", ">&-"])
+async def test_a_trace_that_nobody_reads_takes_nothing_back(redirected: str) -> None:
+    async with office() as daemon:
+        process = await start(daemon.path.parent, "-v", "-v", "b@example.org", redirected=redirected)
+        assert process.stdin is not None
+        process.stdin.write(LETTER)
+        process.stdin.close()
+        while not daemon.intake.taken:
+            await asyncio.sleep(0.01)
+        # Until it has asked to follow, nobody hears it.
+        while process.returncode is None:
+            daemon.emit(happenings.tried(deferred()))
+            await asyncio.sleep(0.01)
+        assert process.stderr is not None
+        assert (process.returncode, await process.stderr.read()) == (0, b"")
+
+
+@pytest.mark.parametrize(("words", "redirected"), [("-bs", "<&-"), ("-bs", ">&-")])
+async def test_a_dialogue_needs_both_its_ends(tmp_path: Path, words: str, redirected: str) -> None:
+    process = await start(tmp_path, words, redirected=redirected)
+    _, err = await process.communicate(b"QUIT\r\n")
+    assert process.returncode == os.EX_IOERR
+    assert b"one of them is closed" in err
+
+
+async def test_who_has_seen_enough_of_the_queue_may_close_his_side(tmp_path: Path) -> None:
+    script = 'exec 3>&1; { "$@"; echo $? >&3; } | true'
+    run = ("/bin/sh", "-c", script, "sh", sys.executable, "-c", RUN, "mailq")
+    for _ in range(300):
+        (tmp_path / "maildrop").mkdir(exist_ok=True)
+        sendmail_door.drop(str(tmp_path / "maildrop"), WAITING, b"x", "down")
+    config = tmp_path / "postroad.toml"
+    config.write_text('hostname = "mail.example.com"\nstate_directory = "."\n')
+    process = await asyncio.create_subprocess_exec(
+        *run,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"POSTROAD_CONFIG": str(config), "PATH": os.environ["PATH"]},
+    )
+    out, err = await process.communicate()
+    assert out == b"0\n"
+    assert b"fatal" not in err
+
+
+async def test_an_input_that_does_not_block_is_waited_for() -> None:
+    async with office() as daemon:
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        config = daemon.path.parent / "postroad.toml"
+        config.write_text('hostname = "mail.example.com"\nstate_directory = "."\n')
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", RUN, "sendmail", "b@example.org"),
+            stdin=reading,
+            stderr=asyncio.subprocess.PIPE,
+            env={"POSTROAD_CONFIG": str(config), "PATH": os.environ["PATH"]},
+        )
+        os.close(reading)
+        for part in (LETTER[:20], LETTER[20:]):
+            # Long enough for most that it finds nothing there; it must hold either way.
+            await asyncio.sleep(0.1)
+            os.write(writing, part)
+        os.close(writing)
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (0, b"")
+        assert text(daemon.intake.taken[-1]) == LETTER
+
+
+async def test_who_resends_a_message_is_named_and_its_author_left_alone() -> None:
+    letter = b"Resent-To: b@example.org\nTo: c@example.org\n\nx\n"
+    async with office() as daemon:
+        got = await sent(daemon, "-t", "-F", "Some One", given=letter)
+    assert recipients(got) == ["b@example.org"]
+    assert text(got) == f"Resent-From: Some One <{ME}>\n".encode() + letter
+
+
+async def test_an_interval_for_the_queue_is_the_daemons_own(tmp_path: Path) -> None:
+    done = await sendmail(tmp_path, "-q15m")
+    assert done.exit == os.EX_USAGE
+    assert "the daemon itself goes through the queue" in done.err
+
+
 async def test_an_input_that_is_closed_is_an_error_of_input(tmp_path: Path) -> None:
     process = await start(tmp_path, "b@example.org", redirected="<&-")
     await process.communicate()
@@ -346,6 +427,25 @@ async def test_mailq_of_an_installation_that_never_ran_is_empty(tmp_path: Path) 
     assert await sendmail(tmp_path, name="mailq") == Done(0, "Mail queue is empty\n", warning)
     async with office() as daemon:
         assert await sendmail(daemon.path.parent, "-bp") == Done(0, "Mail queue is empty\n", "")
+
+
+WAITING = sendmail_door.request_line(
+    **sendmail_door.envelope("a@example.com", ["b@example.org", "root"]), size=1
+)
+
+
+async def test_mailq_and_its_count_have_what_waits_for_a_daemon(tmp_path: Path) -> None:
+    (tmp_path / "maildrop").mkdir()
+    sendmail_door.drop(str(tmp_path / "maildrop"), WAITING, b"x", "down")
+    (tmp_path / "maildrop" / ("2" * 12 + "." + "0" * 32)).write_text("no message\n")
+    done = await sendmail(tmp_path, name="mailq")
+    _, first, *to, _, total = done.out.splitlines()
+    assert first.endswith("a@example.com")
+    assert [line.strip() for line in to] == ["b@example.org", "root@mail.example.com"]
+    assert total == "-- 0 Kbytes in 1 Request."
+    assert (await sendmail(tmp_path, "-bp", "-qRc@")).out == "Mail queue is empty\n"
+    # What is no message is the daemon's to tell of; it is a file all the same.
+    assert (await sendmail(tmp_path, "-bP")).out == "2\n"
 
 
 async def test_newaliases_has_nothing_to_do(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from postroad.cli.sendmail_message import (
     BadMessage,
     addresses,
+    author_field,
     end_of_input,
-    from_field,
     joined,
+    missing_author,
     name_in_gecos,
     phrase,
     recipient_values,
@@ -79,6 +80,9 @@ def test_the_end_is_found_wherever_the_input_is_cut(pieces: list[bytes], cut: in
         (b">From a@b\r\nSubject: x\r\n", b"Subject: x\n"),
         (b"From: a@b\n", b"From: a@b\n"),
         (b"..\n.a\n", b"..\n.a\n"),
+        (b"a: b\r\r\n\r\r\nc\r\r\n", b"a: b\n\nc\n"),
+        (b"a: b\r\rc\r", b"a: b\n\nc\n"),
+        (b"a: b\rTo: c\n", b"a: b\rTo: c\n"),
     ],
 )
 def test_line_ends_become_one_kind_and_the_mbox_line_goes(raw: bytes, clean: bytes) -> None:
@@ -197,8 +201,24 @@ def test_any_name_makes_one_line_of_ascii_that_reads_back(name: str) -> None:
 
 
 def test_a_from_field_has_the_name_where_there_is_one() -> None:
-    assert from_field("A B", "a@b")[2] == b"From: A B <a@b>\n"
-    assert from_field("", "a@b")[2] == b"From: a@b\n"
+    assert author_field("From", "A B", "a@b") == (b"from", b" A B <a@b>\n", b"From: A B <a@b>\n")
+    assert author_field("Resent-From", "", "a@b")[2] == b"Resent-From: a@b\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "missing"),
+    [
+        (b"Subject: x\n", "From"),
+        (b"FROM : a@b\n", None),
+        (b"From: a@b\nResent-To: c@d\n", "Resent-From"),
+        (b"Resent-To: c@d\n", "Resent-From"),
+        (b"Resent-From: c@d\nResent-To: c@d\n", None),
+        # The author of the first resending is not that of the second.
+        (b"Resent-To: c@d\nReceived: x\nResent-From: e@f\nResent-To: c@d\n", "Resent-From"),
+    ],
+)
+def test_who_resends_names_himself_as_the_one_who_resends(head: bytes, missing: str | None) -> None:
+    assert missing_author(split(head)[0]) == missing
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,8 @@ def test_callers_are_understood(caller: str, line: str, meaning: dict[str, objec
         ("--help", {"mode": "help"}),
         ("-q", {"mode": "run"}),
         ("-qf", {"mode": "run"}),
-        ("-q15m", {}),
-        ("-qp15m", {}),
+        ("-q15m", {"interval": True}),
+        ("-qp15m", {"interval": True}),
         ("-qI3A", {"mode": "run", "select": [("I", "3A", False)]}),
         (
             "-q!Ra@b -qSa@b.example",
@@ -198,7 +198,7 @@ ACTS = """
 -G|-odq|-L tag|-v|-C /x|-d0.1|-- x|--version|--help|-bV|-O IgnoreDots=y
 """
 PASSED_OVER = """
--bm|-q15m|-qp15m|-oem|-oep|-oee|-oeq|-oew|-om|-odb|-odi|-odf|-oQ/x|-e m|-em|-eq|-h 3|-h3|-m|-n
+-bm|-oem|-oep|-oee|-oeq|-oew|-om|-odb|-odi|-odf|-oQ/x|-e m|-em|-eq|-h 3|-h3|-m|-n
 -p esmtp|-X /x|-Ac|-Am|-A x|-d21.4|-D /x|-x|-T|-s|-M|-E|-J|-c|-S|-O DeliveryMode=b|-O x=y|-oA/x
 """
 REFUSED = "-bd|-bl|-bD|-bh|-bH|-bt|-bC|-W|-f|-N x|-R x|-B x|-Qx"

@@ -45,9 +45,13 @@ async def test_the_daemon_is_asked_and_its_reasons_are_told(capsys: Captured) ->
         text = capsys.readouterr().out
         assert await run(directory, "why", queue_id(1).lower(), "--json") == 0
         row = json.loads(capsys.readouterr().out)
+        # A local name, as programs write it.
+        assert await run(directory, "why", "Root") == 0
+        capsys.readouterr()
     assert [asked[1] for asked in control.asked] == [
         QueueFilter(to="b@example.org"),
         QueueFilter(ids=(queue_id(1),)),
+        QueueFilter(to="Root@mail.example.com"),
     ]
     assert text.startswith(f"{queue_id(1)}  a@example.com -> b@example.org: site-paused\n")
     assert "decided   by pause_first = 1m (postroad.toml:7)" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from postroad.mail.lifecycle import State
 from postroad.mail.outcome import Stage
 from postroad.mail.throttle import Limits
 from postroad.ports.control import Explained
@@ -61,9 +62,12 @@ async def test_the_limit_of_connections_is_what_binds_when_they_are_taken() -> N
         await asyncio.sleep(1)
         ids = [await post.submit(f"b{n}@example.org") for n in range(600)]
         await asyncio.sleep(1)
-        found = await asked(post, ids[-1])
-        assert (found.why.constraint, found.why.value) == ("connection-limit", "1 of 1 now, 1 at most")
-        assert found.origin == "limits.connections_per_site of mx"
+        # One that is claimed already, and one that is not.
+        for id, state in ((ids[0], State.ACTIVE), (ids[-1], State.WAITING)):
+            found = await asked(post, id)
+            assert found.recipient.state is state
+            assert (found.why.constraint, found.why.value) == ("connection-limit", "1 of 1 now, 1 at most")
+            assert found.origin == "limits.connections_per_site of mx"
         await post.operate("delete")
 
 

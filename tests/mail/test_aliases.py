@@ -118,6 +118,15 @@ def names(
         ("a", names(a=("a", ANNA)), (ANNA,)),
         ("a", names(a=("b",), b=("a",), fallback=BERT), ()),
         ("root", names(origin="away.example", root=("anna",)), (ANNA,)),
+        # A line of its own that leads to a program alone: the name is nobody's elsewhere.
+        ("dev", names(origin="away.example", dev=()), ()),
+        (
+            "root",
+            names(origin="away.example", root=("dev", ANNA), dev=()),
+            (ANNA, Address("dev", "localhost")),
+        ),
+        ("dev", names(origin="away.example", dev=(), fallback=BERT), (BERT,)),
+        ("postmaster", names(postmaster=(), root=(ANNA,)), (ANNA,)),
     ],
 )
 def test_a_local_name_stands_for_addresses_elsewhere(
@@ -139,6 +148,9 @@ def test_a_name_without_alias_says_what_to_do() -> None:
     assert waiting("root", names()).text == (
         'no alias for root in /etc/aliases; add "root: you@example.com" there and run newaliases, '
         "or set fallback in [local]"
+    )
+    assert waiting("dev", names(dev=())).text.startswith(
+        "the alias of dev in /etc/aliases has no address behind it; add"
     )
 
 

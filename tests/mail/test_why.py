@@ -24,10 +24,15 @@ QUIET = Live(site="mx.example.org", window=2, limit=10, most=500)
 
 
 def why(
-    live: Live | None = QUIET, owner: Message | None = None, *, routed: bool = True, **fields: Any
+    live: Live | None = QUIET,
+    owner: Message | None = None,
+    *,
+    routed: bool = True,
+    in_line: bool = False,
+    **fields: Any,
 ) -> Why:
     row = recipient(**{"attempts": 1, "last": SAID, "due": LATER, **fields})
-    return explain(owner or message(), row, NOW, RetryPolicy(), live, routed=routed)
+    return explain(owner or message(), row, NOW, RetryPolicy(), live, routed=routed, in_line=in_line)
 
 
 def said(reason: Reason, **fields: Any) -> dict[str, Any]:
@@ -40,6 +45,14 @@ SILENT = replace(QUIET, lookup=SAID, lookup_until=NOW + 900)
 CASES: list[tuple[Why, Constraint, float | None, str | None]] = [
     (why(state=State.ACTIVE), Constraint.ACTIVE, None, None),
     (why(None, state=State.ACTIVE), Constraint.STOPPED, None, None),
+    # Claimed, and no connection has it yet.
+    (
+        why(replace(QUIET, busy=2), in_line=True, state=State.ACTIVE),
+        Constraint.CONNECTIONS,
+        NOW,
+        "limits.connections_per_site",
+    ),
+    (why(replace(QUIET, ready=3), in_line=True, state=State.ACTIVE), Constraint.TURN, NOW, None),
     (why(PAUSED, state=State.HELD), Constraint.HELD, None, None),
     (why(None, state=State.HELD), Constraint.HELD, None, None),
     (
@@ -94,7 +107,11 @@ def test_every_constraint_can_bind() -> None:
 
 def test_what_was_learned_is_told_with_its_time() -> None:
     paused = why(PAUSED)
-    assert (paused.learned, paused.at, paused.value) == (SAID, NOW - 5, "65s this time")
+    assert (paused.learned, paused.at, paused.value) == (
+        SAID,
+        NOW - 5,
+        "65s this time; with each further trouble more, up to pause_longest",
+    )
     capped = why(replace(QUIET, busy=2, capped=SAID, capped_at=NOW - 9), due=NOW)
     assert (capped.learned, capped.at, capped.value) == (SAID, NOW - 9, "2 of 2 now, 10 at most")
     retried = why(last_attempt_at=NOW - 3)

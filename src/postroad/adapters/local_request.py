@@ -157,9 +157,14 @@ def _spoken(request: Mapping[str, Any], smtputf8: bool) -> tuple[str, str]:
 
 
 def canonical_content(raw: bytes) -> Content:
-    """A program's message with CRLF line ends; a bare CR or LF ends a line, the last line gets its end."""
+    """A program's message with CRLF line ends; a bare LF ends a line, and the last line gets its end.
+
+    A bare CR is a space, as at the other doors, but in a text that has no other line ends. What was
+    translated twice (CR CR LF) is one end.
+    """
     if raw.count(b"\r\n") != raw.count(b"\n") or raw.count(b"\r\n") != raw.count(b"\r"):
-        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        raw = raw.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n")
+        raw = raw.replace(b"\r", b" " if b"\n" in raw else b"\n").replace(b"\n", b"\r\n")
     if raw and not raw.endswith(b"\r\n"):
         raw += b"\r\n"
     head, body = split(raw)

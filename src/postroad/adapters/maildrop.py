@@ -15,7 +15,7 @@ import asyncio
 import errno
 import heapq
 import os
-import re
+import secrets
 import stat
 import time
 from contextlib import suppress
@@ -32,10 +32,12 @@ from postroad.adapters.local_request import (
     parse_request,
     submit_request,
 )
-from postroad.mail.events import Refused, StorageTrouble
+from postroad.adapters.maildrop_names import CLAIMED, FRESH
+from postroad.mail.events import Notified, Refused, StorageTrouble
 from postroad.mail.frozen import dataclass
 from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Content, Peer, Submission
+from postroad.mail.refusal import returned
 from postroad.mail.reply import Reply
 from postroad.ports.clock import Clock
 from postroad.ports.events import Events
@@ -50,9 +52,6 @@ ABANDONED = 86400.0
 # Where a file is told of that nobody may have written.
 NOBODY = Peer("maildrop", protocol="local")
 
-_FRESH = re.compile(r"[0-9a-f]{1,20}\.[0-9a-f]{32}")
-_CLAIMED = re.compile(r"claimed\.([0-9A-Z]{12})\.([0-9a-f]{1,20}\.[0-9a-f]{32})")
-
 
 class NamedIntake(Protocol):
     """The inward port for a door that chooses the queue id."""
@@ -66,12 +65,16 @@ class NoMessage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MaildropSettings:
-    """What a reload may change. `origin` completes addresses; the size is in octets."""
+    """What a reload may change. `origin` completes addresses; the size is in octets.
+
+    `hostname` is who tells a sender that his mail is refused after all.
+    """
 
     origin: str
     max_message_size: int
     names: LocalNames = field(default_factory=LocalNames)
     own_senders: bool = False
+    hostname: str = "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,13 @@ class MaildropDoor:
         clock: Clock,
         events: Events,
         settings: MaildropSettings,
+        notices: NamedIntake,
         poll: float = POLL,
     ) -> None:
+        """`notices` takes what tells senders of refusals: the intake without rights and quotas."""
         self._directory = directory
         self._intake = intake
+        self._notices = notices
         self._queue = queue
         self._new_id = new_id
         self._clock = clock
@@ -139,9 +145,9 @@ class MaildropDoor:
     async def sweep(self) -> int:
         """Take up what lies there now, `BATCH` files at most; how many are done with. Raises OSError."""
         names = await asyncio.to_thread(self._names)
-        claimed = [name for name in names if _CLAIMED.fullmatch(name)]
+        claimed = [name for name in names if CLAIMED.fullmatch(name)]
         now = self._clock.now()
-        fresh = {name: self._new_id(now) for name in names if _FRESH.fullmatch(name)}
+        fresh = {name: self._new_id(now) for name in names if FRESH.fullmatch(name)}
         if fresh:
             claimed += await asyncio.to_thread(self._claim, fresh)
         done = 0
@@ -169,7 +175,7 @@ class MaildropDoor:
             for entry in entries:
                 if entry.name.startswith("tmp."):
                     _remove_abandoned(entry)
-                elif _FRESH.fullmatch(entry.name) or _CLAIMED.fullmatch(entry.name):
+                elif FRESH.fullmatch(entry.name) or CLAIMED.fullmatch(entry.name):
                     names.append(entry.name)
         return heapq.nsmallest(BATCH, names)
 
@@ -182,7 +188,7 @@ class MaildropDoor:
 
     async def _submit(self, name: str) -> bool:
         """Whether the file is done with; one that is put off stays for the next time."""
-        found = _CLAIMED.fullmatch(name)
+        found = CLAIMED.fullmatch(name)
         assert found is not None
         id, path = found[1], self._directory / name
         if await self._queue.find(id) is not None:
@@ -203,17 +209,37 @@ class MaildropDoor:
         except Unacceptable as refused:
             self._set_aside(path, found[2], str(refused.reply))
             return True
-        reply = await self._accept(dropped, id)
+        submission = self._submission(dropped)
+        reply = await self._intake.accept(submission, id)
+        if reply.kind == 5:
+            # Intake has told the log why.
+            reply = await self._tell_sender(submission, reply, id)
         if reply.kind == 2:
             # No await since the acceptance: the message cannot have left the queue before its file.
             path.unlink(missing_ok=True)
         elif reply.kind == 5:
-            # Intake has told the log why.
             self._set_aside(path, found[2])
         return reply.kind != 4
 
-    async def _accept(self, dropped: _Dropped, id: str) -> Reply:
-        submission = Submission(
+    async def _tell_sender(self, submission: Submission, refusal: Reply, id: str) -> Reply:
+        """What becomes of the notification: it has the id of what it tells of, so that it is sent once.
+
+        The refusal itself where nobody is to be told.
+        """
+        now, hostname = self._clock.now(), self.settings.hostname
+        notice = returned(
+            submission, refusal, id=id, hostname=hostname, now=now, boundary=secrets.token_hex(12)
+        )
+        if notice is None:
+            return refusal
+        reply = await self._notices.accept(notice, id)
+        if reply.kind == 2:
+            told = str(submission.envelope.sender)
+            self._events.emit(Notified(id=id, dsn=id, kind="failed", to=told, size=notice.content.size))
+        return reply
+
+    def _submission(self, dropped: _Dropped) -> Submission:
+        return Submission(
             envelope=dropped.request.envelope,
             content=dropped.content,
             account=f"uid:{dropped.uid}",
@@ -222,10 +248,9 @@ class MaildropDoor:
             gateway=dropped.request.gateway,
             later=dropped.request.later,
         )
-        return await self._intake.accept(submission, id)
 
     def _set_aside(self, path: Path, name: str, why: str | None = None) -> None:
-        """Keep what was refused, under a name that is not looked at: its sender was told it was taken."""
+        """Keep what was refused and nobody could be told of, under a name that is not looked at."""
         kept = f"refused.{name}"
         if why is not None:
             self._events.emit(Refused(NOBODY, "maildrop", "", "", f"{why} ({kept})"))
@@ -245,7 +270,7 @@ def read(path: Path, settings: MaildropSettings) -> _Dropped:
     Raises NoMessage for what is none, BadRequest and Unacceptable as for the socket, OSError.
     """
     limit = settings.max_message_size + MAX_REQUEST
-    fd = _opened(path)
+    fd = opened(path)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -263,7 +288,7 @@ def read(path: Path, settings: MaildropSettings) -> _Dropped:
     return _understood(data, status.st_uid, settings)
 
 
-def _opened(path: Path) -> int:
+def opened(path: Path) -> int:
     try:
         # NONBLOCK: opening a pipe would wait for its writer.
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

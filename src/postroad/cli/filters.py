@@ -18,6 +18,7 @@ from postroad.mail.address import AddressError, parse_address
 from postroad.mail.queue_id import QueueIdError, parse_id
 from postroad.ports.queue import QueueFilter
 
+NULL_SENDER = "MAILER-DAEMON"
 Conditions = dict[str, str | float | list[str]]
 
 
@@ -26,7 +27,7 @@ def conditions(args: Namespace) -> Conditions:
     given: dict[str, str | float | list[str] | None] = {
         "to": _address(args.to, "--to"),
         "sender": _address(args.sender, "--from"),
-        "domain": args.domain,
+        "domain": _domain(args.domain),
         "state": args.state,
         "older_than": _older(args.older),
         "sites": None if args.site is None else [args.site],
@@ -76,12 +77,25 @@ def queue_id(text: str) -> str:
 
 
 def _address(text: str | None, option: str) -> str | None:
-    if text is None or (option == "--from" and text in ("", "<>")):
-        return text
+    if text is None:
+        return None
+    if option == "--from" and (text in ("", "<>") or text.upper() == NULL_SENDER):
+        # mailq calls the null sender so.
+        return "<>"
     try:
         return str(parse_address(text, smtputf8=True))
     except AddressError as wrong:
         raise CommandFailed(f"{option}: {wrong}", os.EX_USAGE) from None
+
+
+def _domain(text: str | None) -> str | None:
+    """As addresses have it in the queue: lower case, A-labels."""
+    if text is None:
+        return None
+    try:
+        return parse_address(f"x@{text.removesuffix('.')}", smtputf8=True).domain
+    except AddressError as wrong:
+        raise CommandFailed(f"--domain: {wrong}", os.EX_USAGE) from None
 
 
 def _older(text: str | None) -> float | None:

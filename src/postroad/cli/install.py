@@ -30,17 +30,23 @@ COMPLETION = {
     "fish": "usr/local/share/fish/vendor_completions.d/postroad.fish",
 }
 RELOAD = ["systemctl", "daemon-reload"]
+# What other programs call, whatever their environment tells Python (PYTHONHOME, PYTHONPATH).
+STARTER = "usr/local/lib/postroad/sendmail"
+STARTED = "#!{python} -I\nfrom postroad.cli.sendmail import program\n\nprogram()\n"
+# What Linux reads of a first line.
+LONGEST_FIRST_LINE = 127
 # What a unit with ProtectHome=yes cannot see.
 HIDDEN = ("/home/", "/root/", "/run/user/")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A file or, with `target`, a link; `name` is below the root."""
+    """A file or, with `target`, a link; `name` is below the root. `mode` counts for a file."""
 
     name: str
     octets: bytes = b""
     target: str = ""
+    mode: int = 0o644
 
     @property
     def digest(self) -> str:
@@ -58,10 +64,35 @@ def items(program: Path, *, systemd: bool) -> Iterator[Item]:
         yield Item(name, completion.script(shell).encode())
     yield Item("usr/local/share/postroad/postroad.toml", shipped("conf/postroad.toml").read_bytes())
     yield Item("usr/local/bin/postroad", target=str(program))
-    for link in LINKS:
-        yield Item(link, target=str(program.with_name("postroad-sendmail")))
+    yield from _sendmail(program)
     if systemd:
         yield from _units(program)
+
+
+def _sendmail(program: Path) -> Iterator[Item]:
+    target, python = str(program.with_name("postroad-sendmail")), _python(program)
+    if _starts_alone(python):
+        target = f"/{STARTER}"
+        yield Item(STARTER, STARTED.format(python=python).encode(), mode=0o755)
+    for link in LINKS:
+        yield Item(link, target=target)
+
+
+def _python(program: Path) -> Path:
+    beside = program.with_name("python3")
+    return beside if beside.exists() else Path(sys.executable)
+
+
+def _starts_alone(python: Path) -> bool:
+    """Whether it finds this package without its environment's help, and a first line can name it."""
+    name = str(python)
+    if len(f"#!{name} -I") > LONGEST_FIRST_LINE or any(map(str.isspace, name)):
+        return False
+    try:
+        words = [name, "-I", "-c", "import postroad.cli.sendmail"]
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0  # noqa: S603
+    except OSError:
+        return False
 
 
 def _units(program: Path) -> Iterator[Item]:
@@ -75,17 +106,17 @@ def _units(program: Path) -> Iterator[Item]:
 
 def install(args: Namespace) -> int:
     root, program = Path(args.root or "/").absolute(), _program()
-    if args.systemd and str(program).startswith(HIDDEN):
-        raise CommandFailed(
-            f"{program}: the service may not look into home folders; install in /opt/postroad, say",
-            os.EX_USAGE,
-        )
+    if args.systemd:
+        _check_reachable(program)
     notes = _notes(root)
     try:
-        for item in items(program, systemd=args.systemd):
-            _put(root, item, notes, dry=args.dry_run)
-        if not args.dry_run:
-            _write(root / NOTES, json.dumps(notes, indent=1, sort_keys=True).encode())
+        try:
+            for item in items(program, systemd=args.systemd):
+                _put(root, item, notes, dry=args.dry_run)
+        finally:
+            # What was put before something went wrong is ours, too.
+            if not args.dry_run and notes:
+                _write(root / NOTES, json.dumps(notes, indent=1, sort_keys=True).encode())
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -104,9 +135,11 @@ def uninstall(args: Namespace) -> int:
     notes = _notes(root)
     if not notes:
         raise CommandFailed(f"{root / NOTES}: nothing was installed from here", os.EX_NOINPUT)
-    units = any(name.startswith("etc/systemd/") for name in notes)
+    units = sorted(
+        Path(name).name for name in notes if name.startswith("etc/systemd/") and "@" not in Path(name).name
+    )
     if units:
-        _follow(["systemctl", "disable", "--now", "postroad.service"], args=args)
+        _follow(["systemctl", "disable", "--now", *units], args=args)
     try:
         for name, digest in sorted(notes.items()):
             _take(root, name, digest, dry=args.dry_run)
@@ -130,6 +163,17 @@ def _program() -> Path:
     return beside if beside.exists() else Path(sys.argv[0]).absolute()
 
 
+def _check_reachable(program: Path) -> None:
+    """Its interpreter counts, too: a virtual environment in /opt may borrow one from a home folder."""
+    for path in (program, _python(program).resolve()):
+        if str(path).startswith(HIDDEN):
+            raise CommandFailed(
+                f"{path}: the service may not look into home folders; "
+                "install in /opt/postroad, say, made with the system's python3",
+                os.EX_USAGE,
+            )
+
+
 def _put(root: Path, item: Item, notes: dict[str, str], *, dry: bool) -> None:
     path = root / item.name
     there = _digest(path)
@@ -150,7 +194,7 @@ def _put(root: Path, item: Item, notes: dict[str, str], *, dry: bool) -> None:
         path.unlink(missing_ok=True)
         path.symlink_to(item.target)
     else:
-        _write(path, item.octets)
+        _write(path, item.octets, item.mode)
 
 
 def _take(root: Path, name: str, digest: str, *, dry: bool) -> None:
@@ -178,12 +222,12 @@ def _digest(path: Path) -> str | None:
         return "a folder"
 
 
-def _write(path: Path, octets: bytes) -> None:
+def _write(path: Path, octets: bytes, mode: int = 0o644) -> None:
     """In one step, readable by all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     beside.write_bytes(octets)
-    beside.chmod(0o644)
+    beside.chmod(mode)
     os.replace(beside, path)
 
 

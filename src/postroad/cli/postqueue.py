@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 
+from postroad.adapters.maildrop_view import MAILDROP
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Message, Recipient
 from postroad.mail.printable import printable
@@ -46,6 +47,8 @@ def queue_of(state: State, *, fresh: bool) -> str:
 
 def queue_name(recipients: Sequence[Recipient]) -> str:
     """That of a message: the busiest of its recipients decides, and one held before one that waits."""
+    if recipients[0].hop == MAILDROP:
+        return "maildrop"
     found = {queue_of(each.state, fresh=not each.attempts and each.last is None) for each in recipients}
     return next(name for name in ("active", "hold", "deferred", "incoming") if name in found)
 

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from postroad.adapters import local_client
+from postroad.adapters import local_client, maildrop_view
+from postroad.adapters.maildrop_names import messages
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.cli import queue_view
 from postroad.cli.client import check_index, config_for
@@ -108,23 +109,25 @@ def step_back() -> None:
 
 
 async def _list_text(settings: Config, wanted: QueueFilter) -> None:
-    messages: set[str] = set()
+    ids: set[str] = set()
     recipients = 0
 
     def lines(message: Message, recipient: Recipient) -> Iterable[str]:
         nonlocal recipients
         recipients += 1
-        messages.add(message.id)
+        ids.add(message.id)
         return map(printable, queue_view.listing(message, recipient, time.time()))
 
     async with reading(settings) as index:
         await print_pages(index.pages(wanted), lines)
     if recipients:
-        say(f"{count(recipients, 'recipient')} of {count(len(messages), 'message')}")
+        say(f"{count(recipients, 'recipient')} of {count(len(ids), 'message')}")
     else:
         say("the queue is empty" if wanted == QueueFilter() else "nothing in the queue matches")
     if not local_client.ping(settings.socket_path):
         say("the daemon is not running")
+        if dropped := len(messages(settings.maildrop_path)):
+            say(f"{count(dropped, 'message')} in {settings.maildrop_path} for it to take up")
         if wanted.sites and not recipients:
             say('without it a site is known by its next hop alone, as in the list behind "via"')
 
@@ -135,6 +138,8 @@ async def _list_mailq(settings: Config, wanted: QueueFilter) -> None:
         async for each in whole(index.pages(wanted)):
             print("\n".join(listing.message(*each)))
             step_back()
+    for each in _dropped(settings, wanted):
+        print("\n".join(listing.message(*each)))
     print("\n".join(listing.end()))
 
 
@@ -143,6 +148,14 @@ async def _list_postqueue_json(settings: Config, wanted: QueueFilter) -> None:
         async for each in whole(index.pages(wanted)):
             print(as_json(*each))
             step_back()
+    for each in _dropped(settings, wanted):
+        print(as_json(*each))
+
+
+def _dropped(settings: Config, wanted: QueueFilter) -> Iterable[tuple[Message, list[Recipient]]]:
+    """What no daemon has taken up yet: part of the whole queue, and not to be chosen from."""
+    whole_queue = wanted == QueueFilter()
+    return maildrop_view.waiting(settings.maildrop_path, settings.origin) if whole_queue else ()
 
 
 _FORMATS = {

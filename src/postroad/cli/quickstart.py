@@ -103,7 +103,8 @@ def run(args: Namespace) -> int:
 
 def _plan(args: Namespace) -> Plan:
     try:
-        address = parse_address(args.address)
+        # A domain of other letters is as good as its ASCII form; what stands before it is the account's name.
+        address = parse_address(args.address, smtputf8=True)
     except AddressError as error:
         raise CommandFailed(f"{args.address}: {error}", os.EX_USAGE) from None
     if not _ACCOUNT.fullmatch(str(address)):

@@ -78,6 +78,9 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(str(failure), failure.exit)
     except message.BadMessage as bad:
         return _complain(str(bad), EX_DATAERR)
+    except BrokenPipeError:
+        # Whoever read what we print has seen enough.
+        return EX_OK
     except KeyboardInterrupt:
         return _complain("interrupted; nothing was sent", EX_TEMPFAIL)
     except MemoryError:
@@ -98,10 +101,11 @@ def _run(options: Options) -> int:
 def _settings(options: Options) -> Settings:
     try:
         return read_settings(options.config or os.environ.get("POSTROAD_CONFIG"))
-    except PermissionError as error:
-        raise Failure(f"{error.filename}: {error.strerror}", EX_NOPERM) from None
     except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}", EX_CONFIG) from None
+        # Without a name where the working directory is gone, to which a relative path belongs.
+        where = error.filename or options.config or os.environ.get("POSTROAD_CONFIG")
+        exit = EX_NOPERM if isinstance(error, PermissionError) else EX_CONFIG
+        raise Failure(f"{where}: {error.strerror}", exit) from None
     except ValueError as error:
         raise Failure(f"the configuration is not TOML: {error}", EX_CONFIG) from None
 
@@ -127,6 +131,8 @@ def _print(line: str, stream: TextIO | None) -> None:
 
 def _deliver(options: Options, settings: Settings) -> int:
     if not options.recipients and not options.from_header:
+        if options.interval:
+            raise Usage("-q with a time: the daemon itself goes through the queue; -q alone tries it now")
         raise Usage("no recipients: name them, or use -t")
     _end_on_signals()
     data = read_message(0, settings.max_message_size, options.lone_dot_ends)
@@ -134,8 +140,10 @@ def _deliver(options: Options, settings: Settings) -> int:
     recipients = _recipients(options, fields)
     sender = _sender(options)
     fields = message.without_blind_copies(fields)
-    if sender and not options.gateway and not message.has(fields, b"from"):
-        fields.insert(0, message.from_field(_full_name(options), sender))
+    if sender and not options.gateway:
+        author = message.missing_author(fields)
+        if author is not None:
+            fields.insert(0, message.author_field(author, _full_name(options), sender))
     request = door.envelope(sender, recipients, options.notify, options.ret, options.envid, options.body)
     request |= _wishes(options)
     if settings.local_sender == "own":
@@ -176,6 +184,9 @@ def read_message(fd: int, limit: int, lone_dot_ends: bool) -> bytes:
     while True:
         try:
             chunk = os.read(fd, CHUNK)
+        except BlockingIOError:
+            _wait_for(fd)
+            continue
         except OSError as error:
             raise Failure(f"reading the message: {error.strerror}", EX_IOERR) from None
         looked_at = len(data)
@@ -190,6 +201,13 @@ def read_message(fd: int, limit: int, lone_dot_ends: bool) -> bytes:
             return bytes(data)
         if len(data) > limit:
             raise Failure(f"the message is larger than {limit} octets", EX_DATAERR)
+
+
+def _wait_for(fd: int) -> None:
+    """Until something can be read: who called us may have left its pipe non-blocking."""
+    import select
+
+    select.select([fd], [], [])
 
 
 def _recipients(options: Options, fields: list[message.Field]) -> list[str]:
@@ -278,10 +296,16 @@ def _about(mode: str) -> int:
 def _smtp(options: Options, settings: Settings) -> int:
     from postroad.cli.sendmail_smtp import converse
 
+    # None where the caller closed it.
+    if sys.stdin is None or sys.stdout is None:
+        raise Failure("-bs speaks on standard input and output, and one of them is closed", EX_IOERR)
     _end_on_signals()
     # A BufferedReader, of which typeshed says less.
     source: Any = sys.stdin.buffer
-    return converse(source, sys.stdout.buffer, settings)
+    try:
+        return converse(source, sys.stdout.buffer, settings)
+    except BrokenPipeError:
+        raise Failure("the client went away without its answer", EX_IOERR) from None
 
 
 def _queue(options: Options, settings: Settings) -> int:
@@ -289,7 +313,7 @@ def _queue(options: Options, settings: Settings) -> int:
 
     if options.mode == COUNT:
         return print_count(settings.state_directory)
-    return print_queue(settings.state_directory, options.select)
+    return print_queue(settings.state_directory, settings.origin, options.select)
 
 
 def _verify(options: Options, settings: Settings) -> int:

@@ -72,7 +72,8 @@ def submit(
         answer = next(answers, None)
     except Down as down:
         _check_addresses(request)
-        return {"id": None, "text": drop(os.path.join(state_directory, "maildrop"), line, content, str(down))}
+        text = drop(os.path.join(state_directory, "maildrop"), line, content, str(down))
+        return {"id": None, "text": text}
     if answer is None:
         # It had the whole message and may have taken it: only the caller can decide to send it again.
         raise Refused("the daemon went away without an answer", EX_TEMPFAIL)
@@ -271,7 +272,7 @@ def drop(directory: str, line: bytes, content: bytes, why: str) -> str:
         _sync_name(fd, directory)
     finally:
         os.close(fd)
-    return f"{why}; the message waits in {directory}"
+    return f"the daemon is down ({why}); the message waits in {directory}"
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -44,8 +44,15 @@ def end_of_input(data: bytes | bytearray, start: int = 0) -> int | None:
 
 
 def unified(data: bytes) -> bytes:
-    """LF line ends whatever mixture came (PHP writes both), the last line ended, no `From ` line."""
-    data = data.replace(b"\r\n", b"\n")
+    """LF line ends whatever mixture came (PHP writes both), the last line ended, no `From ` line.
+
+    What was translated twice (CR CR LF) is one end. A CR alone ends lines only where nothing else does: in
+    a text with others it is no way to begin another header field.
+    """
+    if b"\r" in data:
+        data = data.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n")
+        if b"\n" not in data:
+            data = data.replace(b"\r", b"\n")
     if data.startswith((b"From ", b">From ")):
         data = data.partition(b"\n")[2]
     return data if not data or data.endswith(b"\n") else data + b"\n"
@@ -118,11 +125,19 @@ def has(fields: list[Field], name: bytes) -> bool:
     return any(field[0] == name for field in fields)
 
 
-def from_field(name: str, address: str) -> Field:
+def missing_author(fields: list[Field]) -> str | None:
+    """The field that would name the author and is not there: of who resends a message his own."""
+    resent = [name for name, _ in _last_resending(fields)]
+    if resent:
+        return None if b"resent-from" in resent else "Resent-From"
+    return None if has(fields, b"from") else "From"
+
+
+def author_field(field: str, name: str, address: str) -> Field:
     """`From: name <address>` with the name as the header can bear it."""
     shown = phrase(name)
     value = f" {shown} <{address}>\n" if shown else f" {address}\n"
-    return b"from", value.encode(), f"From:{value}".encode()
+    return field.lower().encode(), value.encode(), f"{field}:{value}".encode()
 
 
 def phrase(name: str) -> str:

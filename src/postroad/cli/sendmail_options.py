@@ -70,6 +70,8 @@ class Options:
         self.later = False
         self.tag: str | None = None
         self.config: str | None = None
+        # Of -q15m and its like.
+        self.interval = False
         # Of -q: what is looked at (I, R, S, Q), the text to be found there, and whether it must not be.
         self.select: list[tuple[str, str, bool]] = []
         # Of -Q: the reason to hold mail for, "": release it.
@@ -229,6 +231,7 @@ _SELECTORS = "IRSQ"
 def _queue_run(value: str, options: Options) -> None:
     """-q, -qf: all; -q[!]Iid, Raddress, Ssender, Qreason: some; -q15m, -qp15m: an interval, for a daemon."""
     if value[:1].isdigit() or value[:1] == "p":
+        options.interval = True
         return
     if options.mode != QUEUE:
         options.mode = RUN

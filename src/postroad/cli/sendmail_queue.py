@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from postroad.adapters import maildrop_view
+from postroad.adapters.maildrop_names import messages
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.cli.postqueue import Listing, whole
 from postroad.cli.sendmail_select import Selector, matches
+from postroad.mail.message import Message, Recipient
 from postroad.mail.reply import printable
 from postroad.ports.queue import QueueFilter
 from postroad.ports.storage import StorageBroken
@@ -20,11 +23,12 @@ EX_NOPERM, EX_UNAVAILABLE = 77, 69
 Look = Callable[[SqliteReader | None], Awaitable[None]]
 
 
-def print_queue(state_directory: str, select: Sequence[Selector] = ()) -> int:
-    """The messages that are meant, with their open recipients, on stdout."""
+def print_queue(state_directory: str, origin: str, select: Sequence[Selector] = ()) -> int:
+    """The messages that are meant, with their open recipients, on stdout; also those of the maildrop."""
     if not _is_up(state_directory):
         print("mailq: warning: Mail system is down -- accessing queue directly", file=sys.stderr)
-    return _with_index(state_directory, partial(_print_pages, select))
+    dropped = maildrop_view.waiting(Path(state_directory) / "maildrop", origin)
+    return _with_index(state_directory, partial(_print_pages, select, dropped))
 
 
 def _is_up(state_directory: str) -> bool:
@@ -48,7 +52,8 @@ def ids_of(state_directory: str, select: Sequence[Selector]) -> tuple[list[str],
 
 def print_count(state_directory: str) -> int:
     """How many messages are queued (`-bP`)."""
-    return _with_index(state_directory, _print_number)
+    dropped = len(messages(Path(state_directory) / "maildrop"))
+    return _with_index(state_directory, partial(_print_number, dropped))
 
 
 def _with_index(state_directory: str, look: Look) -> int:
@@ -76,15 +81,22 @@ async def _looked(path: Path, look: Look) -> int:
     return 0
 
 
-async def _print_pages(select: Sequence[Selector], reader: SqliteReader | None) -> None:
+async def _print_pages(
+    select: Sequence[Selector],
+    dropped: Iterator[tuple[Message, list[Recipient]]],
+    reader: SqliteReader | None,
+) -> None:
     listing = Listing()
     if reader is not None:
         async for message, recipients in whole(reader.pages(QueueFilter())):
             if matches(message, recipients, select):
                 print("\n".join(listing.message(message, recipients)))
+    for message, recipients in dropped:
+        if matches(message, recipients, select):
+            print("\n".join(listing.message(message, recipients)))
     for line in listing.end():
         print(line)
 
 
-async def _print_number(reader: SqliteReader | None) -> None:
-    print(0 if reader is None else (await reader.counts())["messages"])
+async def _print_number(dropped: int, reader: SqliteReader | None) -> None:
+    print(dropped + (0 if reader is None else (await reader.counts())["messages"]))

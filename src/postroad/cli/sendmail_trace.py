@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class Trace:
     """Prints the daemon's answers to one submission; `enough` after each recipient's first attempt."""
@@ -16,17 +18,23 @@ class Trace:
     def tell(self, said: dict[str, object]) -> None:
         event = said.get("event")
         if event is None:
-            print(_shown(f"queued as {said.get('id')}"), flush=True)
+            _print(f"queued as {said.get('id')}")
         elif event in ("delivered", "deferred", "failed"):
             self._left -= 1
             host = f" by {said['host']}" if said.get("host") else ""
             tls = f" over {said['tls']}" if said.get("tls") else ""
             following = f", next attempt {said['next']}" if said.get("next") else ""
             line = f"{said.get('recipient')}... {event}{host}{tls}{following}: {said.get('text')}"
-            print(_shown(line), flush=True)
+            _print(line)
         elif event == "settled":
             self._left = 0
 
 
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+def _print(line: str) -> None:
+    """To who may have closed his side: the message is accepted all the same."""
+    shown = "".join(c if c.isprintable() else "?" for c in line)
+    try:
+        print(shown, flush=True)
+    except OSError:
+        # What print keeps would be tried again with each flush.
+        sys.stdout = None

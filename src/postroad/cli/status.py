@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from postroad.adapters.maildrop_names import messages
 from postroad.cli.client import config_for
 from postroad.cli.client import status as ask_status
 from postroad.cli.text import say
@@ -33,13 +34,18 @@ def _from_index(settings: Config) -> Facts:
     try:
         settings.index_path.stat()
     except FileNotFoundError:
-        return {"running": False, "waiting": 0, "active": 0, "held": 0, "messages": 0}
+        return {"running": False, "waiting": 0, "active": 0, "held": 0, "messages": 0, **_dropped(settings)}
     except OSError:
         # The look itself says what is the matter, and what to do.
         pass
     from postroad.cli.queue import look
 
-    return {"running": False, **look(settings, lambda index: index.counts())}
+    return {"running": False, **look(settings, lambda index: index.counts()), **_dropped(settings)}
+
+
+def _dropped(settings: Config) -> Facts:
+    """What the sendmail command left for a daemon to take up."""
+    return {"maildrop": len(messages(settings.maildrop_path))}
 
 
 def _dated(found: Facts) -> Facts:

@@ -33,7 +33,7 @@ def run(config: str, args: Namespace) -> int:
     settings = config_for(config)
     if args.what is None:
         return _overview(settings, as_json=args.json)
-    filter = _filter(args.what)
+    filter = _filter(args.what, settings)
     rows = _of_daemon(settings, filter)
     running = rows is not None
     if rows is None:
@@ -93,15 +93,25 @@ async def _longest(index: SqliteReader) -> list[tuple[HopState, tuple[Message, R
     return [(state, await index.sample(state.hop)) for state in states]
 
 
-def _filter(what: str) -> dict[str, object]:
-    if "@" not in what:
-        return {"ids": [queue_id(what)]}
+def _filter(what: str, settings: Config) -> dict[str, object]:
+    """An id, an address, or a local name as programs write it."""
     from postroad.mail.address import AddressError, parse_address
+    from postroad.mail.queue_id import is_id
 
+    if is_id(what):
+        return {"ids": [queue_id(what)]}
     try:
-        return {"to": str(parse_address(what, smtputf8=True))}
+        return {"to": str(parse_address(what, smtputf8=True, default_domain=_domain_for(what, settings)))}
     except AddressError as wrong:
         raise CommandFailed(f"{what}: {wrong}", os.EX_USAGE) from None
+
+
+def _domain_for(name: str, settings: Config) -> str:
+    if "@" in name:
+        return settings.origin
+    from postroad.config.alias_files import read as read_aliases
+
+    return read_aliases(settings).names.domain_for(name, settings.origin)
 
 
 def _of_daemon(settings: Config, filter: dict[str, object]) -> list[Row] | None:

@@ -84,13 +84,14 @@ def read(config: Config) -> AliasFile:
     table = reading.table() if local.aliases != ALIASES or local.aliases.exists() else {}
     names = LocalNames(
         domains=_domains(config),
-        aliases={name: targets for name, targets in table.items() if targets},
+        aliases=table,
         origin=config.origin,
         fallback=local.fallback,
         source=str(local.aliases),
     )
     warnings = reading.warnings + _without_end(table, names, local.aliases)
-    return AliasFile(names, tuple(reading.errors), tuple(warnings))
+    # What is included twice is wrong once.
+    return AliasFile(names, tuple(dict.fromkeys(reading.errors)), tuple(dict.fromkeys(warnings)))
 
 
 def _domains(config: Config) -> frozenset[str]:
@@ -130,7 +131,5 @@ def _text(path: Path) -> tuple[str, str]:
         raw = file.read(MAX_FILE + 1)
     if len(raw) > MAX_FILE:
         return "", f"is larger than {MAX_FILE >> 20} MiB"
-    try:
-        return raw.decode(), ""
-    except UnicodeDecodeError as error:
-        return "", f"is not UTF-8 text in line {raw.count(bytes([10]), 0, error.start) + 1}"
+    # A comment in another encoding is no reason to lose root's alias: only the line that means something is.
+    return raw.decode("utf-8", "surrogateescape"), ""

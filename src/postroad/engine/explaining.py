@@ -41,8 +41,15 @@ class Explainer:
     def explain(self, message: Message, recipient: Recipient) -> Explained:
         hop = recipient.hop
         routed = hop.route == LOCAL or self._destinations.route(hop.route) is not None
+        site = self._sites.last(hop)
         why = explain(
-            message, recipient, self._clock.now(), self._scheduler.retry, self.live(hop), routed=routed
+            message,
+            recipient,
+            self._clock.now(),
+            self._scheduler.retry,
+            self.live(hop),
+            routed=routed,
+            in_line=site is not None and site.in_line(recipient),
         )
         return Explained(message, recipient, why, self._origin_of(why, hop))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from postroad.mail.message import Delivery, Lane
+from postroad.mail.message import Delivery, Lane, Recipient
 
 PATIENCE = 16
 
@@ -64,6 +64,13 @@ class Ready:
             lane.clear()
         self.count = 0
         return everything
+
+    def holds(self, recipient: Recipient) -> bool:
+        return any(
+            each.message.id == recipient.message and any(one.n == recipient.n for one in each.recipients)
+            for lane in self._lanes
+            for each in lane
+        )
 
     def has(self, lane: Lane) -> bool:
         return bool(self._lanes[lane])

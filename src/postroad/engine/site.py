@@ -18,7 +18,7 @@ from postroad.engine.ready import Ready
 from postroad.engine.surroundings import Surroundings
 from postroad.mail import throttle
 from postroad.mail.events import InternalError, SitePaused, SiteResumed
-from postroad.mail.message import Attempt, Delivery, Instant, Lane
+from postroad.mail.message import Attempt, Delivery, Instant, Lane, Recipient
 from postroad.mail.mx import Plan
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope
 from postroad.mail.routing import Endpoint, Hop, Route
@@ -96,6 +96,10 @@ class Site:
             full=slots.full,
             most=slots.most,
         )
+
+    def in_line(self, recipient: Recipient) -> bool:
+        """Whether it is claimed, and no connection has taken it yet."""
+        return self._ready.holds(recipient)
 
     def paused(self) -> NotBefore | None:
         """When and why not before, while the site is paused."""

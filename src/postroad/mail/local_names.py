@@ -37,8 +37,9 @@ _NO_TARGETS: tuple[Target, ...] = ()
 class LocalNames:
     """`domains` are those in which `aliases` apply; `origin` completes names in them that have no alias.
 
-    `fallback` is where mail for a name without alias goes, None: it waits. `source`
-    is the alias file, to name it to people.
+    An alias may be empty: there is a line for the name, and nothing in it can be done. `fallback`
+    is where mail for a name without alias goes, None: it waits. `source` is the alias file,
+    to name it to people.
     """
 
     domains: frozenset[str] = ALWAYS_LOCAL
@@ -114,16 +115,21 @@ class _Walk:
             self.take(target, (*trail, name))
 
     def nowhere(self, name: str, trail: tuple[str, ...]) -> None:
-        """A name behind an alias may be one of the origin's; the first one of all was local as it came."""
+        """A name behind an alias may be one of the origin's; the first one of all was local as it came.
+
+        One that has a line of its own is nobody else's, even where it leads to a program alone.
+        """
         names = self.names
-        if trail and names.origin not in names.domains:
+        if trail and names.origin not in names.domains and name not in names.aliases:
             self.take(Address(name, names.origin), trail)
         elif names.fallback is not None and not self.fallen_back:
             self.fallen_back = True
             self.take(names.fallback, (*trail, name))
         elif names.fallback is None or not self.found:
             self.lost[name] = None
-            self.wanting.append(f"no alias for {name} in {names.source}")
+            what = "the alias of" if name in names.aliases else "no alias for"
+            nowhere = " has no address behind it" if name in names.aliases else ""
+            self.wanting.append(f"{what} {name} in {names.source}{nowhere}")
 
     def take(self, target: Target, trail: tuple[str, ...]) -> None:
         if isinstance(target, str):

@@ -31,6 +31,15 @@ def format_id(number: int) -> str:
     return "".join([_PAIRS[(number >> shift) & 1023] for shift in (50, 40, 30, 20, 10, 0)])
 
 
+def is_id(text: str) -> bool:
+    """Whether it can be one by its form."""
+    try:
+        parse_id(text)
+    except QueueIdError:
+        return False
+    return True
+
+
 def parse_id(text: str) -> int:
     """The integer of an id, lower case allowed; QueueIdError for anything else."""
     if len(text) != LENGTH or not text.isascii():

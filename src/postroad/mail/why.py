@@ -6,6 +6,7 @@ one the index alone answers, and what is due waits for a daemon.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
 from postroad.mail.backoff import RetryPolicy, class_waits
@@ -89,21 +90,15 @@ def explain(
     live: Live | None,
     *,
     routed: bool,
+    in_line: bool = False,
 ) -> Why:
-    """Of an open recipient. `live` None: no daemon runs. `routed`: its route is configured."""
+    """Of an open recipient. `live` None: no daemon runs. `routed`: its route is configured.
+
+    `in_line`: it is claimed, and no connection has taken it yet.
+    """
     retry_now = f"postroad queue retry {message.id}"
     if row.state is State.ACTIVE:
-        if live is not None:
-            return Why(
-                Constraint.ACTIVE, "it is being delivered now", "the end of the attempt", learned=row.last
-            )
-        return Why(
-            Constraint.STOPPED,
-            "it was in an attempt when the daemon ended",
-            "start the daemon: it is tried again at once",
-            learned=row.last,
-            at=row.last_attempt_at,
-        )
+        return _claimed(row, now, live, in_line=in_line)
     if row.state is State.HELD:
         # Else the last outcome is of an attempt before somebody held it.
         policy = row.last if row.last is not None and row.last.reason is Reason.POLICY else None
@@ -119,6 +114,21 @@ def explain(
     if row.due > now:
         return _not_due(row, retry, retry_now)
     return _due(row, live)
+
+
+def _claimed(row: Recipient, now: Instant, live: Live | None, *, in_line: bool) -> Why:
+    if live is None:
+        return Why(
+            Constraint.STOPPED,
+            "it was in an attempt when the daemon ended",
+            "start the daemon: it is tried again at once",
+            learned=row.last,
+            at=row.last_attempt_at,
+        )
+    if in_line:
+        # What stands in the queue as its next time is for the case that this process dies.
+        return replace(_due(row, live), next_try=now)
+    return Why(Constraint.ACTIVE, "it is being delivered now", "the end of the attempt", learned=row.last)
 
 
 def _way(row: Recipient, now: Instant, live: Live | None, *, routed: bool) -> Why | None:
@@ -149,7 +159,7 @@ def _way(row: Recipient, now: Instant, live: Live | None, *, routed: bool) -> Wh
             f"its site {live.site} is paused after trouble; one message will go first, to probe",
             retry_now,
             next_try=max(row.due, pause.at),
-            value=None if pause.since is None else f"{pause.at - pause.since:.0f}s this time",
+            value=None if pause.since is None else _paused_for(pause.at - pause.since),
             key="limits.pause_first",
             learned=pause.why,
             at=pause.since,
@@ -164,6 +174,10 @@ def _way(row: Recipient, now: Instant, live: Live | None, *, routed: bool) -> Wh
             learned=live.lookup,
         )
     return None
+
+
+def _paused_for(seconds: float) -> str:
+    return f"{seconds:.0f}s this time; with each further trouble more, up to pause_longest"
 
 
 _NOT_DUE: dict[Reason, tuple[Constraint, str, str]] = {
@@ -234,7 +248,7 @@ def _due(row: Recipient, live: Live | None) -> Why:
     if live.busy >= live.window > 0:
         return _crowded(row, live)
     if live.ready:
-        text = f"{live.ready} deliveries to {live.site} are before it"
+        text = f"{live.ready} deliveries to {live.site} wait for a connection"
         return Why(Constraint.TURN, text, "its turn", next_try=row.due, value=str(live.ready))
     return Why(Constraint.DUE, "it is due and goes out next", "nothing is needed", next_try=row.due)
 
