@@ -28,7 +28,7 @@ ALLOWED = {
     "adapters": {"mail", "ports", "config.model"},
     # Of the ports the values alone: what the reader of the index is asked with and answers.
     "cli": {"mail", "ports", "config", "adapters", "daemon", "demo", "office", "planning"},
-    "demo": {"adapters.accounts_file"},
+    "demo": {"adapters.accounts_file", "adapters.key_pairs"},
     "parts": {"mail", "ports", "engine", "config", "adapters", "parts_index", "parts_logins"},
     # A part of the parts.
     "parts_logins": {"mail", "ports", "config", "adapters"},
@@ -48,7 +48,7 @@ LIBRARIES = {
     "ports": set[str](),
     "engine": set[str](),
     "config": {"msgspec", "idna"},
-    "demo": {"aiosmtpd", "cryptography", "dkim"},
+    "demo": {"aiosmtpd", "dkim"},
     "parts": set[str](),
     "parts_logins": set[str](),
     "parts_index": set[str](),

@@ -16,19 +16,32 @@ from postroad.adapters.segment_identity import keep_identity
 from postroad.adapters.segment_marks import encode_mark, write_marks
 from postroad.adapters.segments import Segments
 from postroad.adapters.sqlite_queue import SqliteQueue
+from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.cli.main import main
 from postroad.mail.handling import scheduled
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Handling, Message, Recipient
+from postroad.mail.message import Handling, Message, Recipient, Trace
 from postroad.mail.queue_id import parse_id
 from postroad.mail.routing import DIRECT, Hop
 from postroad.ports.queue import QueueFilter
-from tests.support.build import HOUR, change, content, delivered, message, queue_id, recipient, record
+from tests.support.build import (
+    HOUR,
+    NOW,
+    change,
+    content,
+    deferred,
+    delivered,
+    message,
+    queue_id,
+    recipient,
+    record,
+)
 from tests.support.queued import fill, state_directory
 from tests.support.running import running
 
 Captured = pytest.CaptureFixture[str]
 LARGE = b"x" * 50_000
+SAID = deferred(text="450 4.7.1 not now")
 
 
 async def run(directory: Path, *arguments: str) -> int:
@@ -338,12 +351,92 @@ async def test_a_damaged_header_hides_no_record_behind_it(state: Path) -> None:
     assert sorted(await waiting(state)) == [queue_id(number) for number in (1, 3, 4, 5)]
 
 
-async def test_attempts_begin_anew_and_a_second_copy_is_left_out(state: Path, capsys: Captured) -> None:
+async def test_a_second_copy_is_left_out(state: Path, capsys: Captured) -> None:
     octets = (state / FIRST_SEGMENT).read_bytes()
     (state / "spool/00000007.seg").write_bytes(octets)
-    change_index(state, "UPDATE recipient SET state = 1, attempts = 5")
+    change_index(state, "UPDATE recipient SET state = 1, attempts = 1")
     assert await run(state, "rebuild", "--json") == 0
     assert json.loads(capsys.readouterr().out)["copies"] == 4
+    rows = [row for _, rows in (await waiting(state)).values() for row in rows]
+    # What was in its first attempt has none behind it.
+    assert {(row.state, row.attempts) for row in rows} == {(State.WAITING, 0)}
+
+
+async def try_in_vain(directory: Path) -> None:
+    """The first message was put off twice, the third is held after one attempt, the fourth warned of."""
+    queue = SqliteQueue(directory / "queue.sqlite")
+    trace = Trace(NOW, NOW + 1, "mx.example.org[192.0.2.1]:25", None, ())
+    async with running(queue):
+        for number, attempts in ((1, (1, 2)), (3, (1,))):
+            found = await queue.find(queue_id(number))
+            assert found is not None
+            (row,) = found.recipients
+            for each in attempts:
+                tried = change(
+                    row, SAID, attempts=each, at=NOW, trace=trace, first_greylisted=NOW, hints_used=1
+                )
+                await queue.change([tried])
+    change_index(
+        directory,
+        f"UPDATE recipient SET state = 2 WHERE message = {ID[3]}",
+        f"UPDATE recipient SET state = 1, attempts = 3, warned = 1 WHERE message = {ID[4]}",
+    )
+
+
+async def test_attempts_and_holds_outlive_an_index_that_can_be_read(state: Path, capsys: Captured) -> None:
+    await try_in_vain(state)
+    remove_rows(state, 5)
+    assert await run(state, "rebuild", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["old_index_read"], said["tried"], said["held"]) == (True, 3, 1)
+    rows = {id: rows[0] for id, (_, rows) in (await waiting(state)).items()}
+    first, third, fourth = (rows[queue_id(number)] for number in (1, 3, 4))
+    assert (first.state, first.attempts, first.last, first.last_attempt_at) == (State.WAITING, 2, SAID, NOW)
+    assert (first.first_greylisted, first.hints_used, first.warned) == (NOW, 1, False)
+    assert (third.state, third.attempts) == (State.HELD, 1)
+    assert (fourth.state, fourth.attempts, fourth.warned) == (State.WAITING, 2, True)
+    assert (rows[queue_id(5)].attempts, rows[queue_id(5)].last) == (0, None)
+    async with SqliteReader(state / "queue.sqlite") as index:
+        past = await index.attempts(queue_id(1))
+    assert [(each.number, each.outcome) for each in past] == [(1, SAID), (2, SAID)]
+    assert await findings(state, capsys) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "tried"),
+    [
+        ("UPDATE recipient SET attempts = -1 WHERE message = {}", 2),
+        ("UPDATE recipient SET attempts = 'x' WHERE message = {}", 2),
+        ("UPDATE recipient SET last = '{{}}' WHERE message = {}", 2),
+        ("UPDATE recipient SET last_attempt_at = 'x' WHERE message = {}", 2),
+        ("UPDATE attempt SET what = 'x' WHERE message = {}", 3),
+        ("UPDATE attempt SET what = 7 WHERE message = {}", 3),
+        ("UPDATE attempt SET message = 77 WHERE message = {}", 3),
+        ("DROP TABLE attempt", 3),
+    ],
+)
+async def test_what_makes_no_sense_in_the_old_index_is_left_out(
+    state: Path, capsys: Captured, spoil: str, tried: int
+) -> None:
+    await try_in_vain(state)
+    change_index(state, spoil.format(ID[1]))
+    assert await run(state, "rebuild", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["tried"] == tried
+    async with SqliteReader(state / "queue.sqlite") as index:
+        assert len(await index.attempts(queue_id(1))) in (0, 2)
+    assert await findings(state, capsys) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "lose", [lambda path: path.unlink(), lambda path: path.write_bytes(b"no index" * 999)]
+)
+async def test_it_is_said_when_the_old_index_tells_nothing(
+    state: Path, capsys: Captured, lose: Callable[[Path], object]
+) -> None:
+    await try_in_vain(state)
+    lose(state / "queue.sqlite")
+    assert await run(state, "rebuild") == 0
+    assert "the old index tells nothing: attempts are counted from zero" in capsys.readouterr().out
     rows = [row for _, rows in (await waiting(state)).values() for row in rows]
     assert {(row.state, row.attempts) for row in rows} == {(State.WAITING, 0)}
 

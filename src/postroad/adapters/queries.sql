@@ -308,6 +308,30 @@ SELECT n, number, what FROM attempt WHERE message = ? ORDER BY n, number
 -- name: remove_attempts
 DELETE FROM attempt WHERE message = ?
 
+-- Of an old index, for a new one made from the segments. What is in an attempt counted it beforehand.
+-- name: all_attempts
+SELECT message, n, number, what FROM attempt
+
+-- name: all_tries
+SELECT message, n, attempts - (state = 1), first_greylisted, hints_used, warned, last, last_attempt_at
+FROM recipient WHERE state IN {open} AND typeof(attempts) = 'integer' AND attempts > (state = 1)
+
+-- name: all_held
+SELECT message, n FROM recipient WHERE state = 2
+
+-- name: carry_attempt
+INSERT OR REPLACE INTO attempt (message, n, number, what) SELECT ?1, ?2, ?3, ?4
+WHERE EXISTS (SELECT 1 FROM recipient WHERE message = ?1 AND n = ?2)
+
+-- What is held in the new index is held by a policy, and says so.
+-- name: carry_tries
+UPDATE recipient SET attempts = ?3, first_greylisted = ?4, hints_used = ?5, warned = ?6,
+    last = iif(state = 0, coalesce(?7, last), last), last_attempt_at = ?8
+WHERE message = ?1 AND n = ?2
+
+-- name: carry_hold
+UPDATE recipient SET state = 2 WHERE message = ?1 AND n = ?2 AND state = 0
+
 
 -- --- at start, and looks ---
 

@@ -172,5 +172,9 @@ def to_attempt(what: str) -> tuple[Trace, Outcome]:
     return _attempt_from_json(what)
 
 
+def to_outcome(text: str) -> Outcome:
+    return _outcome_from_json(text)
+
+
 def outcome_text(outcome: Outcome | None) -> str | None:
     return None if outcome is None else _outcome_to_json(outcome).decode()

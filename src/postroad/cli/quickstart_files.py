@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import NameOID
-
+from postroad.adapters import key_pairs
 from postroad.cli.text import CommandFailed
-from postroad.mail.publishing import dkim_value
 
 YEARS = 10
 
@@ -52,8 +45,6 @@ selector = "{selector}"
 key = "dkim/{domain}.{selector}.pem"
 """
 
-PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -66,46 +57,14 @@ class Made:
 
 def dkim_pair(domain: str, selector: str, *, algorithm: str = "rsa") -> tuple[Made, str]:
     """The private key, and what the DNS should say of it."""
-    key: PrivateKey
-    if algorithm == "rsa":
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        public = key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    else:
-        key = ed25519.Ed25519PrivateKey.generate()
-        # RFC 8463 4: the key alone, without what usually surrounds one.
-        public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    file = Made(f"dkim/{domain}.{selector}.pem", _pem(key), private=True)
-    return file, dkim_value(algorithm, base64.b64encode(public).decode("ascii"))
+    pem, record = key_pairs.dkim_pair(algorithm)
+    return Made(f"dkim/{domain}.{selector}.pem", pem, private=True), record
 
 
 def self_signed(hostname: str) -> tuple[Made, Made]:
     """A certificate that clients must be told to trust, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    # A common name has 64 characters at most; the name that counts is the other one.
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=365 * YEARS))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(hostname)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    octets = certificate.public_bytes(serialization.Encoding.PEM)
-    return Made("cert.pem", octets, private=False), Made("key.pem", _pem(key), private=True)
-
-
-def _pem(key: PrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    certificate, key = key_pairs.self_signed(hostname, days=365 * YEARS)
+    return Made("cert.pem", certificate, private=False), Made("key.pem", key, private=True)
 
 
 def write(folder: Path, files: list[Made], group: int | None) -> None:

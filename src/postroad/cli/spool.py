@@ -99,6 +99,11 @@ def _summarise(rebuilt: Rebuilt) -> None:
     say(f"left out: {rebuilt.settled} settled, {rebuilt.copies} found twice")
     if rebuilt.damaged or rebuilt.bodies_lost:
         say(f"lost to damage: {count(rebuilt.damaged, 'record')}, {rebuilt.bodies_lost} with their bodies")
+    old = rebuilt.salvaged
+    if old.read:
+        say(f"from the old index: attempts of {count(old.tried, 'recipient')}, {old.held} held by operators")
+    else:
+        say("the old index tells nothing: attempts are counted from zero, holds of operators are forgotten")
     if rebuilt.aside:
         say(f"the old index: {rebuilt.aside}")
     say("what was delivered in the second before the index was lost may be delivered again")

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import quote
 
 from postroad.adapters.segment_audit import body_problem, walk
 from postroad.adapters.segment_identity import read_identity
 from postroad.adapters.segment_marks import WHOLE, marks_of, read_marks
 from postroad.adapters.segment_writer import sync_directory
 from postroad.adapters.sqlite_changes import Changes
-from postroad.adapters.sqlite_files import identity_of, load_queries, open_writable, write_identity
+from postroad.adapters.sqlite_files import identity_of, open_writable, write_identity
+from postroad.cli.spool_salvage import Salvaged, salvage
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Instant, Message, Recipient
 from postroad.ports.queue import Notice
@@ -31,7 +31,10 @@ BESIDE = ("-wal", "-shm")
 
 @dataclass(slots=True)
 class Rebuilt:
-    """Counts: what waits in the new index; what was left out and why; `aside`: the old index."""
+    """Counts: what waits in the new index; what was left out and why; `aside`: the old index.
+
+    `salvaged`: what the old index could still tell.
+    """
 
     messages: int = 0
     recipients: int = 0
@@ -40,11 +43,17 @@ class Rebuilt:
     damaged: int = 0
     bodies_lost: int = 0
     aside: str | None = None
+    salvaged: Salvaged = field(default_factory=Salvaged)
     _seen: set[str] = field(default_factory=set, repr=False)
 
     def as_json(self) -> dict[str, object]:
         names = ("messages", "recipients", "settled", "copies", "damaged", "bodies_lost", "aside")
-        return {name: getattr(self, name) for name in names}
+        old = self.salvaged
+        return {name: getattr(self, name) for name in names} | {
+            "old_index_read": old.read,
+            "tried": old.tried,
+            "held": old.held,
+        }
 
 
 def rebuild(index: Path, spool: Path, now: Instant) -> Rebuilt:
@@ -56,7 +65,7 @@ def rebuild(index: Path, spool: Path, now: Instant) -> Rebuilt:
     _fill(fresh, _waiting(spool, now, rebuilt))
     number, run = read_identity(spool)
     if _is_ours(index, number):
-        _carry_over(index, fresh)
+        rebuilt.salvaged = salvage(index, fresh)
     _name(fresh, number, run)
     rebuilt.aside = _set_aside(index)
     fresh.rename(index)
@@ -90,7 +99,7 @@ def _waiting(spool: Path, now: Instant, rebuilt: Rebuilt) -> Iterator[Notice]:
 
 
 def _as_accepted(recipient: Recipient, now: Instant, due: Instant) -> Recipient:
-    """Its attempts are forgotten with the old index; due at once, or when its sender scheduled it.
+    """Due at once, or when its sender scheduled it; its attempts are what an old index can tell of.
 
     What a policy held on its way in is held still.
     """
@@ -131,24 +140,6 @@ def _name(fresh: Path, number: int, run: int) -> None:
         connection.execute("BEGIN IMMEDIATE")
         write_identity(connection, number, run)
         connection.execute("COMMIT")
-
-
-def _carry_over(index: Path, fresh: Path) -> None:
-    """Charges and keys, as far as the old index can be read: no segment has them, no mail hangs on them."""
-    if not index.exists():
-        return
-    sql = load_queries()
-    connection = open_writable(fresh)
-    try:
-        for read, write in (("all_charges", "charge"), ("all_keys", "keep_key")):
-            with suppress(sqlite3.Error), connection:
-                # Read whole before any is written: half a table would be a lie.
-                with closing(sqlite3.connect(f"file:{quote(str(index))}?mode=ro", uri=True)) as old:
-                    rows = old.execute(sql[read]).fetchall()
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(sql[write], rows)
-    finally:
-        connection.close()
 
 
 def _set_aside(index: Path) -> str | None:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
-
+from postroad.adapters import key_pairs
 from postroad.adapters.accounts_file import add_account
 from postroad.demo.letters import HARBOUR, Door
 from postroad.demo.world import Site
@@ -91,42 +84,18 @@ def furnish(directory: Path, port: int, sites: Iterable[Site]) -> House:
 
 def self_signed(directory: Path) -> tuple[Path, Path]:
     """A certificate for localhost, good for a day, and its key: the two PEM files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+    certificate, key = key_pairs.self_signed("localhost", days=1, addresses=("127.0.0.1",))
     certificate_path, key_path = directory / CERTIFICATE, directory / KEY
-    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    _write_private(key_path, _pem(key))
+    certificate_path.write_bytes(certificate)
+    _write_private(key_path, key)
     return certificate_path, key_path
 
 
 def dkim_key(path: Path) -> bytes:
     """Make a signing key; the answer is the TXT record of its public half (RFC 6376 3.6.1)."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    _write_private(path, _pem(key))
-    public = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return b"v=DKIM1; k=rsa; p=" + base64.b64encode(public)
-
-
-def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    key, record = key_pairs.dkim_pair()
+    _write_private(path, key)
+    return record.encode("ascii")
 
 
 def _write_private(path: Path, octets: bytes) -> None:
