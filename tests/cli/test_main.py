@@ -169,6 +169,27 @@ def test_an_account_needs_a_file_to_be_named(config: Path, capsys: Captured) -> 
     assert "submission.accounts: missing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("redirected", "exit", "said"),
+    [
+        (">/dev/full", 74, "postroad: No space left on device\n"),
+        (">&-", 0, ""),
+        (">&- 2>&- <&-", 0, ""),
+    ],
+)
+def test_an_output_that_takes_nothing_is_told_in_a_line(
+    config: Path, redirected: str, exit: int, said: str
+) -> None:
+    ended = subprocess.run(
+        f"{sys.executable} -m postroad --config {config} status {redirected}",
+        shell=True,
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (exit, said)
+
+
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     with state_directory() as directory:
         ended = subprocess.run(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import pwd
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +18,8 @@ import pytest
 
 from postroad.adapters.local_client import LocalEnvelope
 from postroad.cli import sendmail_door
+from postroad.cli.sendmail_settings import Settings
+from postroad.cli.sendmail_smtp import converse
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Body, Notify, Ret, Submission
 from postroad.mail.reply import Reply
@@ -427,6 +431,35 @@ async def test_mailq_of_an_installation_that_never_ran_is_empty(tmp_path: Path) 
     assert await sendmail(tmp_path, name="mailq") == Done(0, "Mail queue is empty\n", warning)
     async with office() as daemon:
         assert await sendmail(daemon.path.parent, "-bp") == Done(0, "Mail queue is empty\n", "")
+
+
+STRANGER = "uid-4000000"
+
+
+@pytest.mark.parametrize(
+    ("sender", "allowed"),
+    [
+        ("", True),
+        (STRANGER, True),
+        (f"{STRANGER.upper()}@origin.example", True),
+        (f"{STRANGER}@localhost", True),
+        ("root", False),
+        (f"{STRANGER}@elsewhere.example", False),
+    ],
+)
+def test_while_nobody_else_looks_users_send_as_themselves_alone(
+    monkeypatch: pytest.MonkeyPatch, sender: str, allowed: bool
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    settings = Settings("/nowhere", "mail.example.com", "origin.example", 1 << 20, local_sender="own")
+    said = io.BytesIO()
+    spoken = f"EHLO me\r\nMAIL FROM:<{sender}>\r\nQUIT\r\n".encode()
+    assert converse(io.BufferedReader(io.BytesIO(spoken)), said, settings) == 0
+    assert said.getvalue().splitlines()[-2][:9] == (b"250 2.1.0" if allowed else b"550 5.7.1")
+    with nullcontext() if allowed else pytest.raises(sendmail_door.Refused, match="local_sender") as refused:
+        sendmail_door.check_own(sender, "origin.example", "mail.example.com")
+    if refused is not None:
+        assert refused.value.exit == os.EX_NOPERM
 
 
 WAITING = sendmail_door.request_line(

@@ -17,6 +17,7 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Expected trouble is told in a line on stderr, never as a traceback."""
+    _open_streams()
     try:
         try:
             return _run(parser().parse_args(arguments))
@@ -28,10 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough. The interpreter's own flush at
-        # exit must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has seen enough.
+        _close_output()
         return os.EX_OK
+    except OSError as error:
+        _close_output()
+        where = "" if error.filename is None else f"{error.filename}: "
+        complain(f"{where}{error.strerror or error}")
+        return os.EX_IOERR
     except Exception as error:
         from postroad.config.problems import ConfigError
 
@@ -41,6 +46,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         tell(error)
         return os.EX_CONFIG
+
+
+def _open_streams() -> None:
+    """None are those that the caller closed; a file that is opened later must not become one of them."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        null = os.open(os.devnull, os.O_RDWR)
+        while null < 3:
+            null = os.dup(null)
+        os.close(null)
+        sys.stdin, sys.stdout, sys.stderr = (
+            stream or os.fdopen(fd, mode)
+            for fd, mode, stream in ((0, "r", sys.stdin), (1, "w", sys.stdout), (2, "w", sys.stderr))
+        )
+
+
+def _close_output() -> None:
+    """The interpreter's own flush at exit must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(args: Namespace) -> int:

@@ -148,7 +148,7 @@ def _deliver(options: Options, settings: Settings) -> int:
     request |= _wishes(options)
     if settings.local_sender == "own":
         # The daemon looks, too; while it is down nobody else would, before exit 0.
-        _check_own(sender, settings)
+        door.check_own(sender, settings.origin, settings.hostname)
     if options.verbose > 1:
         from postroad.cli.sendmail_trace import Trace
 
@@ -169,13 +169,6 @@ def _wishes(options: Options) -> dict[str, object]:
         "tag": options.tag,
     }
     return {key: value for key, value in asked.items() if value}
-
-
-def _check_own(sender: str, settings: Settings) -> None:
-    login = _login()
-    own = {"", login, *(f"{login}@{domain}" for domain in (settings.origin, settings.hostname, "localhost"))}
-    if os.getuid() != 0 and sender not in own:
-        raise Failure(f'{login} may not send as {sender} (submission.local_sender = "own")', EX_NOPERM)
 
 
 def read_message(fd: int, limit: int, lone_dot_ends: bool) -> bytes:
@@ -223,23 +216,13 @@ def _recipients(options: Options, fields: list[message.Field]) -> list[str]:
 
 def _sender(options: Options) -> str:
     if options.sender is None:
-        return _login()
+        return door.login()
     if not options.sender:
         return ""
     found = message.addresses(options.sender)
     if len(found) != 1:
         raise Usage("the sender is not one address")
     return found[0]
-
-
-def _login() -> str:
-    import pwd
-
-    uid = os.getuid()
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid-{uid}"
 
 
 def _full_name(options: Options) -> str:

@@ -59,6 +59,30 @@ def envelope(
     }
 
 
+def login() -> str:
+    """Of who runs this."""
+    import pwd
+
+    uid = os.getuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
+
+
+def check_own(sender: str, *domains: str) -> None:
+    """Refused unless a user names himself, in a domain of this machine; root may send as anybody."""
+    if os.getuid() == 0 or not sender:
+        return
+    name = login()
+    own = {name, *(f"{name}@{domain}" for domain in (*domains, "localhost"))}
+    if sender.casefold() not in map(str.casefold, own):
+        text = (
+            f'{name} may send as {name}@{domains[0]} alone, not as {sender} (submission.local_sender = "own")'
+        )
+        raise Refused(text, EX_NOPERM)
+
+
 def submit(
     state_directory: str, request: dict[str, object], content: bytes, trace: Trace | None = None
 ) -> dict[str, object]:

@@ -109,10 +109,19 @@ class _Dialogue:
             return NO_BINARY
         if (mail.size or 0) > self.settings.max_message_size:
             return replies.TOO_LARGE
-        refusal = consider_sender(mail.sender)
+        refusal = consider_sender(mail.sender) or self._not_own(mail)
         if refusal is None:
             self.mail = mail
         return refusal or replies.SENDER_OK
+
+    def _not_own(self, mail: MailArguments) -> Reply | None:
+        settings = self.settings
+        if settings.local_sender == "own":
+            try:
+                door.check_own(str(mail.sender or ""), settings.origin, settings.hostname)
+            except door.Refused as refused:
+                return said(550, "5.7.1", str(refused))
+        return None
 
     def rcpt_to(self, argument: str) -> Reply:
         self.asked += 1
