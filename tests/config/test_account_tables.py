@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from postroad.config import ConfigError, load
+from postroad.config.accounts import account_pattern, sender_pattern
+from postroad.config.measures import rate
 from postroad.config.problems import BadValue
-from postroad.config.values import account_pattern, rate, sender_pattern
 from postroad.mail.account import AccountPolicies, AccountPolicy, Rate
 from postroad.mail.message import Lane
 

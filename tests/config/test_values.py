@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.config import doors, values
+from postroad.config import doors, hosts, measures, names, values
 from postroad.config.problems import BadValue
 from postroad.config.values import Reader
 
@@ -17,18 +17,18 @@ READERS: list[Reader] = [
     values.flag,
     values.number(0, 9),
     values.choice("a", "b"),
-    values.duration,
-    values.size,
-    values.network,
+    measures.duration,
+    measures.size,
+    hosts.network,
     doors.listener_address,
-    values.nameserver,
-    values.relay,
-    values.domain,
-    values.qualified,
-    values.pattern,
-    values.selector,
-    values.route_name,
-    values.listed(values.duration),
+    hosts.nameserver,
+    hosts.relay,
+    names.domain,
+    names.qualified,
+    names.pattern,
+    names.selector,
+    names.route_name,
+    values.listed(measures.duration),
 ]
 
 
@@ -45,7 +45,7 @@ READERS: list[Reader] = [
     ],
 )
 def test_durations(spelled: str, seconds: float) -> None:
-    assert values.duration(spelled) == seconds
+    assert measures.duration(spelled) == seconds
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_durations(spelled: str, seconds: float) -> None:
 )
 def test_what_is_no_duration(spelled: object) -> None:
     with pytest.raises(BadValue, match="expected a duration"):
-        values.duration(spelled)
+        measures.duration(spelled)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_what_is_no_duration(spelled: object) -> None:
     [("25MiB", 26214400), ("50MB", 50_000_000), ("1KiB", 1024), ("1kB", 1000), ("7 B", 7), ("2GiB", 2**31)],
 )
 def test_sizes(spelled: str, octets: int) -> None:
-    assert values.size(spelled) == octets
+    assert measures.size(spelled) == octets
 
 
 @pytest.mark.parametrize("spelled", ["", "25", "25M", "MiB", "1.5MiB", "-1B", "0MiB", "9999GiB", 25, True])
 def test_what_is_no_size(spelled: object) -> None:
     with pytest.raises(BadValue, match="expected a size"):
-        values.size(spelled)
+        measures.size(spelled)
 
 
 @pytest.mark.parametrize(
@@ -96,20 +96,20 @@ def test_what_is_no_size(spelled: object) -> None:
         (doors.listener_address, "[::]:0", ("::", 0)),
         (doors.listener_address, "[::1]:25", ("::1", 25)),
         (doors.listener_address, "[0:0::1]:25", ("::1", 25)),
-        (values.nameserver, "9.9.9.9", ("9.9.9.9", 53)),
-        (values.nameserver, "2620:fe::fe", ("2620:fe::fe", 53)),
-        (values.nameserver, "[2620:fe::fe]:5353", ("2620:fe::fe", 5353)),
-        (values.relay, "SMTP.Example.NET:587", ("smtp.example.net", 587)),
-        (values.relay, "smtp.example.net", ("smtp.example.net", None)),
-        (values.relay, "[smtp.example.net]:26", ("[smtp.example.net]", 26)),
-        (values.relay, "[2001:DB8::1]", ("2001:db8::1", None)),
-        (values.relay, "[127.0.0.1]:26", ("127.0.0.1", 26)),
-        (values.relay, "localhost:26", ("localhost", 26)),
-        (values.domain, "Bücher.example.", "xn--bcher-kva.example"),
-        (values.pattern, "*.EXAMPLE.org", "*.example.org"),
-        (values.pattern, "*", "*"),
-        (values.selector, "2026_a.S1", "2026_a.s1"),
-        (values.route_name, "relay-1", "relay-1"),
+        (hosts.nameserver, "9.9.9.9", ("9.9.9.9", 53)),
+        (hosts.nameserver, "2620:fe::fe", ("2620:fe::fe", 53)),
+        (hosts.nameserver, "[2620:fe::fe]:5353", ("2620:fe::fe", 5353)),
+        (hosts.relay, "SMTP.Example.NET:587", ("smtp.example.net", 587)),
+        (hosts.relay, "smtp.example.net", ("smtp.example.net", None)),
+        (hosts.relay, "[smtp.example.net]:26", ("[smtp.example.net]", 26)),
+        (hosts.relay, "[2001:DB8::1]", ("2001:db8::1", None)),
+        (hosts.relay, "[127.0.0.1]:26", ("127.0.0.1", 26)),
+        (hosts.relay, "localhost:26", ("localhost", 26)),
+        (names.domain, "Bücher.example.", "xn--bcher-kva.example"),
+        (names.pattern, "*.EXAMPLE.org", "*.example.org"),
+        (names.pattern, "*", "*"),
+        (names.selector, "2026_a.S1", "2026_a.s1"),
+        (names.route_name, "relay-1", "relay-1"),
     ],
 )
 def test_addresses_and_names(reader: Reader, spelled: str, means: Any) -> None:
@@ -124,23 +124,23 @@ def test_addresses_and_names(reader: Reader, spelled: str, means: Any) -> None:
         (doors.listener_address, "127.0.0.1:65536"),
         (doors.listener_address, "127.0.0.1:smtp"),
         (doors.listener_address, "1.2.3:25"),
-        (values.nameserver, "9.9.9.9:0"),
-        (values.nameserver, ""),
-        (values.relay, "a.example:0"),
-        (values.relay, "[a:b]:25"),
-        (values.relay, "a.example:25:26"),
-        (values.relay, "a_b.example"),
-        (values.domain, "1.2.3.4"),
-        (values.domain, "a..b"),
-        (values.domain, "a" * 64 + ".example"),
-        (values.domain, "." + "a.b" * 100),
-        (values.domain, "-a.example"),
-        (values.domain, "\N{SNOWMAN WITHOUT SNOW}\N{ZERO WIDTH JOINER}.example"),
-        (values.qualified, "localhost"),
-        (values.pattern, "a.*.example"),
-        (values.pattern, "*.*"),
-        (values.pattern, "*example.org"),
-        (values.route_name, "Relay 1"),
+        (hosts.nameserver, "9.9.9.9:0"),
+        (hosts.nameserver, ""),
+        (hosts.relay, "a.example:0"),
+        (hosts.relay, "[a:b]:25"),
+        (hosts.relay, "a.example:25:26"),
+        (hosts.relay, "a_b.example"),
+        (names.domain, "1.2.3.4"),
+        (names.domain, "a..b"),
+        (names.domain, "a" * 64 + ".example"),
+        (names.domain, "." + "a.b" * 100),
+        (names.domain, "-a.example"),
+        (names.domain, "\N{SNOWMAN WITHOUT SNOW}\N{ZERO WIDTH JOINER}.example"),
+        (names.qualified, "localhost"),
+        (names.pattern, "a.*.example"),
+        (names.pattern, "*.*"),
+        (names.pattern, "*example.org"),
+        (names.route_name, "Relay 1"),
         (values.text, "a\nb"),
         (values.text, ""),
     ],

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from postroad.adapters import local_client
 from postroad.cli.text import CommandFailed
+from postroad.config.measures import duration
 from postroad.config.model import Config
 from postroad.config.problems import BadValue
-from postroad.config.values import duration
 from postroad.mail.address import AddressError, parse_address
 from postroad.mail.queue_id import QueueIdError, parse_id
 from postroad.ports.queue import QueueFilter

@@ -14,8 +14,8 @@ from postroad.cli.filters import chosen
 from postroad.cli.postqueue import NULL_SENDER, queue_of
 from postroad.cli.queue import look
 from postroad.cli.text import CommandFailed
+from postroad.config.measures import duration
 from postroad.config.problems import BadValue
-from postroad.config.values import duration
 from postroad.mail.printable import printable
 from postroad.mail.shape import Shape
 

@@ -30,8 +30,8 @@ from postroad.cli.quickstart_files import (
     write,
 )
 from postroad.cli.text import CommandFailed, say
+from postroad.config.names import qualified
 from postroad.config.problems import BadValue
-from postroad.config.values import qualified
 from postroad.mail.address import Address, AddressError, parse_address
 from postroad.mail.publishing import DnsRecord, Publication, mta_sts_policy, records
 

@@ -152,8 +152,8 @@ def _sentence(kind: str, said: dict[str, object]) -> str:
 
 
 def _timeout(text: str) -> float:
+    from postroad.config.measures import duration
     from postroad.config.problems import BadValue
-    from postroad.config.values import duration
 
     try:
         return duration(text)

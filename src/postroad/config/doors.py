@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from postroad.config.hosts import host_address, split_port
 from postroad.config.problems import BadValue, shown
 from postroad.config.spelling import TEXT, matching, spelled
-from postroad.config.values import Reader, host_address, split_port, text
+from postroad.config.values import Reader, text
 
 # A name in LISTEN_FDNAMES (sd_listen_fds(3)); the colon parts names there.
 _PASSED = re.compile(r"[!-9;-~]{1,255}")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from postroad.config.model import NamedFile
-from postroad.config.problems import BadValue
-from postroad.config.spelling import TEXT, spelled
+from postroad.config.problems import BadValue, shown
+from postroad.config.spelling import TEXT, matching, spelled
 from postroad.config.values import Reader, text
 
 MAX_SECRET = 64 * 1024
@@ -55,6 +55,15 @@ def path_in(base: Path) -> Reader:
         return base / text(value)
 
     return read
+
+
+@spelled(matching("/.*"))
+def absolute_path(value: object) -> Path:
+    """Of a socket, which need not be there yet."""
+    word = text(value)
+    if not word.startswith("/"):
+        raise BadValue(f'expected a path such as "/run/dovecot/auth-client", got {shown(value)}')
+    return Path(word)
 
 
 def file_in(folder: Folder, *, private: bool = False) -> Reader:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from postroad.config import doors, files, values
-from postroad.config.values import Reader, choice, duration, flag, listed, number, size
+from postroad.config import accounts, doors, files, hosts, measures, names, values
+from postroad.config.measures import duration, size
+from postroad.config.values import Reader, choice, flag, listed, number
 from postroad.mail.idempotency import MARKS
 from postroad.mail.routing import TlsWish
 
@@ -56,23 +57,23 @@ LIMITS: Readers = {
 # What an account may do: in [account_defaults] for all, in [account."NAME"] for one.
 ACCOUNT: Readers = {
     "enabled": flag,
-    "allowed_senders": listed(values.sender_pattern, empty=True),
-    "allowed_from": listed(values.sender_pattern, empty=True),
+    "allowed_senders": listed(accounts.sender_pattern, empty=True),
+    "allowed_from": listed(accounts.sender_pattern, empty=True),
     "max_messages_per_hour": _MANY,
     "max_messages_per_day": _MANY,
     "max_recipients_per_hour": _MANY,
     "max_recipients_per_day": _MANY,
-    "max_rate": values.rate,
+    "max_rate": measures.rate,
     "max_message_size": size,
     "max_recipients": _COUNT,
     "max_connections": _COUNT,
-    "lane": values.lane,
+    "lane": accounts.lane,
     "idempotency": listed(choice(*MARKS), empty=True),
     "lint": choice("off", "warn", "reject"),
 }
 
 _LOGIN: Readers = {
-    "dovecot_socket": values.absolute_path,
+    "dovecot_socket": files.absolute_path,
     "certificate_account": choice("fingerprint", "email", "common_name"),
     "max_failures_per_address": _COUNT,
     "max_failures_per_account": _COUNT,
@@ -80,7 +81,7 @@ _LOGIN: Readers = {
     "failure_delay": duration,
 }
 _DNS: Readers = {
-    "nameservers": listed(values.nameserver, empty=True),
+    "nameservers": listed(hosts.nameserver, empty=True),
     "timeout": duration,
     "max_in_flight": _COUNT,
 }
@@ -131,8 +132,8 @@ def keys(base: Path, folder: files.Folder | None = None) -> Keys:
     )
     return Keys(
         top={
-            "hostname": values.qualified,
-            "origin": values.domain,
+            "hostname": names.qualified,
+            "origin": names.domain,
             "state_directory": files.path_in(base),
             "user": doors.user,
         },
@@ -162,9 +163,9 @@ def keys(base: Path, folder: files.Folder | None = None) -> Keys:
         repeated={
             "listener": _listener(base),
             "route": {
-                "name": values.route_name,
-                "match": listed(values.pattern),
-                "relay": values.relay,
+                "name": names.route_name,
+                "match": listed(names.pattern),
+                "relay": hosts.relay,
                 "tls": choice(*(wish.value for wish in TlsWish)),
                 "username": values.text,
                 "password": secret,
@@ -172,8 +173,8 @@ def keys(base: Path, folder: files.Folder | None = None) -> Keys:
             },
             "policy": _policy(base, secret),
             "certificate": {"certificate": file, "key": private},
-            "client_certificate": {"fingerprint": values.fingerprint, "account": values.login},
-            "dkim": {"domain": values.domain, "selector": values.selector, "key": private},
+            "client_certificate": {"fingerprint": accounts.fingerprint, "account": accounts.login},
+            "dkim": {"domain": names.domain, "selector": names.selector, "key": private},
         },
         named={"account": ACCOUNT},
     )
@@ -190,9 +191,9 @@ def _tls(file: Reader, private: Reader) -> Readers:
 
 def _local(base: Path) -> Readers:
     return {
-        "domains": listed(values.domain, empty=True),
+        "domains": listed(names.domain, empty=True),
         "aliases": files.path_in(base),
-        "fallback": values.local_target,
+        "fallback": names.local_target,
     }
 
 
@@ -202,9 +203,9 @@ def _listener(base: Path) -> Readers:
         "tls": choice("starttls", "implicit", "off"),
         "auth": choice("required", "optional", "off"),
         "protocol": choice("smtp", "lmtp"),
-        "proxy": listed(values.network, empty=True),
+        "proxy": listed(hosts.network, empty=True),
         "proxy_timeout": duration,
-        "xclient": listed(values.network, empty=True),
+        "xclient": listed(hosts.network, empty=True),
         "mode": doors.mode,
         "owner": doors.owner,
         "max_priority": _PRIORITY,
@@ -213,7 +214,7 @@ def _listener(base: Path) -> Readers:
 
 def _oauth(file: Reader, secret: Reader) -> Readers:
     return {
-        "introspection_url": values.web_address,
+        "introspection_url": hosts.web_address,
         "client_id": values.text,
         "client_secret": secret,
         "timeout": duration,
@@ -228,7 +229,7 @@ def _oauth(file: Reader, secret: Reader) -> Readers:
 
 def _submission(private: Reader) -> Readers:
     return {
-        "trusted_networks": listed(values.network, empty=True),
+        "trusted_networks": listed(hosts.network, empty=True),
         "accounts": private,
         "max_message_size": size,
         "max_recipients": _COUNT,
@@ -250,7 +251,7 @@ def _submission(private: Reader) -> Readers:
         "allow_unqualified_domains": flag,
         "spill_threshold": size,
         "idempotency_window": duration,
-        "max_hold": values.duration_or_off,
+        "max_hold": measures.duration_or_off,
         "transactional_priority": _PRIORITY,
         "bulk_priority": _PRIORITY,
         "local_sender": choice("any", "own"),
@@ -261,9 +262,9 @@ def _submission(private: Reader) -> Readers:
 def _policy(base: Path, secret: Reader) -> Readers:
     return {
         "name": values.text,
-        "hook": values.hook,
+        "hook": names.hook,
         "path": files.path_in(base),
-        "rspamd": values.http_address,
+        "rspamd": hosts.http_address,
         "password": secret,
         "max_size": size,
         "actions": values.mapping(RSPAMD_ACTIONS, choice(*RSPAMD_MEANINGS)),

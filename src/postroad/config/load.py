@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from postroad.config import model, values
+from postroad.config import accounts, model, names
 from postroad.config.consistency import check
 from postroad.config.files import Folder, path_in
 from postroad.config.keys import LIMIT_FIELDS, OPEN_RELAY_KEY, Keys, Readers, keys
@@ -128,7 +128,7 @@ def _named(value: object, name: str, known: Keys, report: Report) -> dict[str, d
             report.add(path, f'expected a table written [{name}."{key}"], got {shown(table)}{hint}')
             continue
         try:
-            means = values.account_pattern(key)
+            means = accounts.account_pattern(key)
         except BadValue as bad:
             report.add(path, str(bad))
             continue
@@ -202,7 +202,7 @@ def _own_name(report: Report) -> str:
         return ""
     name = socket.getfqdn()
     try:
-        return str(values.qualified(name))
+        return str(names.qualified(name))
     except BadValue:
         report.add(
             ("hostname",),
