@@ -32,6 +32,7 @@ LINES = st.sampled_from(
         b"NOTIFY=,",
     ]
 )
+ENDS = [b"\r\n.\r\n", b"\n.\n", b"\r", b"x"]
 MODES = {"deliver", "smtp", "queue", "verify", "aliases", "run", "hold", "release"} | {
     "count",
     "version",
@@ -57,3 +58,38 @@ def test_any_octets_to_bs_are_answered_in_well_formed_replies(octets: bytes) -> 
     )
     assert SAID.fullmatch(replies.getvalue())
     assert exit in (0, 65)
+
+
+class Pieces:
+    """Octets as they come: in pieces of any size."""
+
+    def __init__(self, octets: bytes, sizes: list[int]) -> None:
+        self._octets = octets
+        self._sizes = sizes
+
+    def read1(self, size: int = -1, /) -> bytes:
+        length = self._sizes.pop() if self._sizes else len(self._octets)
+        piece, self._octets = self._octets[:length], self._octets[length:]
+        return piece
+
+
+@settings(deadline=None)
+@given(
+    octets=st.lists(LINES | st.sampled_from([b"\r\n.\r\n", b"\n.\n", b"\r", b"x"]), max_size=20).map(
+        b"".join
+    ),
+    ended=st.sampled_from([b"\n", b"\r\n"]),
+    sizes=st.lists(st.integers(1, 9), max_size=60),
+)
+def test_how_the_octets_are_cut_changes_no_answer(octets: bytes, ended: bytes, sizes: list[int]) -> None:
+    heard = []
+    for pieces in ([], sizes):
+        replies = BytesIO()
+        given_octets = b"HELO me" + ended + octets.replace(b"\n", ended)
+        converse(
+            Pieces(given_octets, list(pieces)),
+            replies,
+            Settings("/nonexistent", "mail.example.com", "example.com", 1000),
+        )
+        heard.append(replies.getvalue())
+    assert heard[0] == heard[1]

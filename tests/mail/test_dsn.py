@@ -118,6 +118,12 @@ def test_each_recipient_has_a_group_of_its_own() -> None:
     assert all(f"<bob{n}@example.org>" in found.text for n in range(3))
 
 
+def test_a_message_that_was_held_says_until_when() -> None:
+    held = message(handling=Handling(hold_until=1_795_000_000.0))
+    asked = composed(recipient(), message=held).about_message["Future-Release-Request"]
+    assert asked == "until; 2026-11-18T11:06:40Z"
+
+
 def test_the_groups_say_what_happened_where_and_when() -> None:
     found = composed(recipient(orcpt="rfc822;robert@example.net"), message=message(envid="QQ314159"))
     assert dict(found.about_message.items()) == {

@@ -16,6 +16,7 @@ from postroad.mail.headers import CRLF, fields, message_id, rfc5322_date
 from postroad.mail.message import Content, Recipient
 from postroad.mail.notice import Notice, Report, returns_full, wants_delay, wants_failure, wants_success
 from postroad.mail.outcome import Outcome
+from postroad.mail.timestamps import rfc3339
 from postroad.mail.xtext import XtextError, decode, split_orcpt
 
 __all__ = ["Notice", "Report", "compose", "returns_full", "wants_delay", "wants_failure", "wants_success"]
@@ -88,6 +89,9 @@ def _message_fields(notice: Notice) -> Iterator[str]:
         yield f"Original-Envelope-Id: {_decoded_envid(message.envid)}"
     yield f"Reporting-MTA: dns; {notice.hostname}"
     yield f"Arrival-Date: {rfc5322_date(message.received_at)}"
+    if message.handling is not None and message.handling.hold_until is not None:
+        # RFC 4865: what its sender asked may be why it comes so late.
+        yield f"Future-Release-Request: until; {rfc3339(message.handling.hold_until)}"
 
 
 def _recipient_fields(notice: Notice, recipient: Recipient) -> Iterator[str]:
