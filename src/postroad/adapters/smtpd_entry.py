@@ -126,11 +126,11 @@ class EntrySession(Session):
         if self.tls is not None:
             self._error(replies.TLS_ON)
             return
-        if argument:
-            self._error(replies.NO_ARGUMENT)
-            return
         if self._listener.tls != "starttls":
             self._error(replies.NOT_OFFERED)
+            return
+        if argument:
+            self._error(replies.NO_ARGUMENT)
             return
         context = self._world.tls()
         if context is None:

@@ -82,7 +82,7 @@ def bad_header(why: str) -> Reply:
 OK = said(250, "2.0.0", "OK")
 BARE_NEWLINE = said(500, "5.5.2", "A line ends with CR LF, not with LF alone")
 CONTROLS = said(500, "5.5.2", "Control characters are not allowed")
-NOT_UTF8 = said(500, "5.5.2", "Neither ASCII nor UTF-8")
+NOT_UTF8 = said(500, "5.5.2", "Neither ASCII nor printable UTF-8")
 LINE_TOO_LONG = said(500, "5.5.2", "Line too long")
 UNKNOWN = said(500, "5.5.1", "Unknown command")
 NOT_OFFERED = said(502, "5.5.1", "Not offered")

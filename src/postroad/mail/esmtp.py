@@ -124,7 +124,7 @@ def _split(
         raise EsmtpError(501, "5.5.4", f"Syntax: {verb} {keyword}<address>")
     words = rest[match.end() :].split()
     if words and not extended:
-        raise EsmtpError(501, "5.5.4", "Parameters need EHLO")
+        raise EsmtpError(555, "5.5.4", "Parameters need EHLO")
     return match[0], _parameters(words, known)
 
 
