@@ -40,7 +40,7 @@ from postroad.adapters.privileges import (
 )
 from postroad.adapters.segments import SpoolInUse
 from postroad.adapters.smtpd_certificates import validities
-from postroad.adapters.smtpd_listen import BindError, bind_early, bound_address
+from postroad.adapters.smtpd_listen import BindError, SocketMismatch, bind_early, bound_address
 from postroad.adapters.smtpd_tls import TlsError
 from postroad.adapters.system_descriptors import raise_limit
 from postroad.adapters.systemd import Notifier, passed_sockets, watchdog_interval
@@ -71,7 +71,7 @@ from postroad.ports.storage import StorageBroken
 
 # What a key, a certificate, a hook or an accounts file can have wrong that the check did not see.
 BAD_MATERIAL = (AccountsError, DkimKeyError, HookError, TlsError, TokenKeyError)
-REFUSED = (*BAD_MATERIAL, PrivilegeError)
+REFUSED = (*BAD_MATERIAL, PrivilegeError, SocketMismatch)
 # Seconds the service manager is asked to grant: a large index is read at start, and at
 # the end both submitters and deliveries in mid-message have some seconds each.
 RECOVERY = 300.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.adapters.smtpd_listen import BindError
+from postroad.adapters.smtpd_listen import BindError, SocketMismatch
 from postroad.config.model import Listener, SubmissionConfig
 from postroad.mail.account import AccountPolicies, AccountPolicy
 from postroad.mail.events import InternalError, LoggedIn, Refused, SessionEnded
@@ -453,13 +453,13 @@ async def test_a_listener_takes_the_sockets_passed_under_its_name(tmp_path: Path
         (
             Listener("127.0.0.1", 0, "off", "off"),
             ["other"],
-            r"that no \[\[listener\]\] names: 127.*\(other\)",
+            r'that no \[\[listener\]\] names: 127.*\(other\); give them one, as address = "systemd:other"',
         ),
     ],
 )
 async def test_names_and_passed_sockets_must_meet(listener: Listener, names: list[str], why: str) -> None:
     passed = [(name, socket.create_server(("127.0.0.1", 0))) for name in names]
-    with pytest.raises(BindError, match=why):
+    with pytest.raises(SocketMismatch, match=why):
         async with house(listener=listener, passed=passed):
             pass
 
@@ -467,7 +467,7 @@ async def test_names_and_passed_sockets_must_meet(listener: Listener, names: lis
 async def test_a_passed_unix_socket_asks_for_no_login(tmp_path: Path) -> None:
     unix = socket.socket(socket.AF_UNIX)
     unix.bind(str(tmp_path / "passed.sock"))
-    with pytest.raises(BindError, match="knows its clients by their uid"):
+    with pytest.raises(SocketMismatch, match="knows its clients by their uid"):
         async with house(listener=Listener(passed="mail"), passed=[("mail", unix)]):
             pass
     unix.close()

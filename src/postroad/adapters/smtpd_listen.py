@@ -19,6 +19,10 @@ class BindError(OSError):
     """A listener cannot be had; the text names its address and the cause."""
 
 
+class SocketMismatch(BindError):
+    """What systemd passes and what the configuration names do not go together: trying again mends nothing."""
+
+
 class Passed:
     """The sockets that systemd passed, with their names; each is given to one listener.
 
@@ -29,13 +33,16 @@ class Passed:
         self._left = list(named)
 
     def take(self, listener: Listener) -> list[socket.socket]:
-        """Raises BindError where the listener names sockets that were not passed, or that it cannot use."""
+        """Raises SocketMismatch where it names sockets that were not passed, or that it cannot use."""
         if listener.passed is None:
             mine = [(name, sock) for name, sock in self._left if bound_address(sock) == str(listener)]
         else:
             mine = [(name, sock) for name, sock in self._left if name == listener.passed]
             if not mine:
-                raise BindError(f"{listener}: systemd passed no socket of that name (FileDescriptorName=)")
+                raise SocketMismatch(
+                    f"{listener}: systemd passed no socket of that name (FileDescriptorName=); is its socket "
+                    f"unit enabled? (systemctl enable --now postroad-{listener.passed}.socket, or the like)"
+                )
         for item in mine:
             self._left.remove(item)
         for _, sock in mine:
@@ -44,7 +51,7 @@ class Passed:
         return [sock for _, sock in mine]
 
     def refuse_rest(self) -> None:
-        """Close what no listener wants, and raise BindError that names it.
+        """Close what no listener wants, and raise SocketMismatch that names it.
 
         Its clients would wait for ever.
         """
@@ -53,15 +60,18 @@ class Passed:
         names = ", ".join(f"{bound_address(sock)} ({name})" for name, sock in self._left)
         for _, sock in self._left:
             sock.close()
-        raise BindError(f"systemd passed sockets that no [[listener]] names: {names}")
+        raise SocketMismatch(
+            f"systemd passed sockets that no [[listener]] names: {names}; give them one, as "
+            f'address = "systemd:{self._left[0][0]}", or disable their socket unit'
+        )
 
 
 def _check(listener: Listener, sock: socket.socket) -> None:
     if sock.type != socket.SOCK_STREAM:
-        raise BindError(f"{listener}: systemd passed a socket that is no stream (ListenStream=)")
+        raise SocketMismatch(f"{listener}: systemd passed a socket that is no stream (ListenStream=)")
     if sock.family == socket.AF_UNIX and (listener.tls != "off" or listener.auth != "off" or listener.proxy):
         why = 'a Unix socket knows its clients by their uid: tls = "off", auth = "off", and no proxy'
-        raise BindError(f"{listener}: {why}")
+        raise SocketMismatch(f"{listener}: {why}")
 
 
 def bind_early(listeners: Sequence[Listener]) -> list[tuple[str, socket.socket]]:
