@@ -195,8 +195,7 @@ def test_sockets_of_socket_units_serve_and_the_local_one_outlives_the_daemon(man
 
 def test_a_socket_that_nobody_listens_at_is_a_matter_of_the_configuration(manager: Manager) -> None:
     with socket.create_server(("127.0.0.1", 0)) as passed:
-        names = {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "smtp"}
-        with manager.running(passed=[passed], **names) as daemon:
+        with manager.running(passed=[passed], LISTEN_FDS="1", LISTEN_FDNAMES="smtp") as daemon:
             # Of RestartPreventExitStatus.
             assert daemon.wait(20) == os.EX_CONFIG
     assert 'address = "systemd:smtp"' in manager.log
