@@ -6,8 +6,10 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-# Under nohup the programs that are tested would inherit that it is ignored.
+# Under nohup or in a script's background the programs that are tested would inherit that they are ignored.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
