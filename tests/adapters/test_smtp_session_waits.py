@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import cast
 
 import pytest
 
+from postroad.adapters.smtp_dots import DotsInFlight
 from postroad.adapters.smtp_session import SmtpSession, Timeouts
 from postroad.mail.address import Address
 from postroad.mail.commands import Capabilities
@@ -15,26 +14,12 @@ from postroad.mail.message import Envelope, EnvelopeRecipient
 from postroad.mail.outcome import Fault, Stage
 from postroad.mail.routing import Endpoint
 from postroad.mail.transaction import Transaction
+from tests.support.hand_loop import HandLoop, run_by_hand
 from tests.support.memory_spool import MemoryStored
 from tests.support.witnesses import Told
 
 STORED = MemoryStored(b"Subject: hello\r\n\r\n", b"Good morning.\r\n", False)
 ENVELOPE = Envelope(None, (EnvelopeRecipient(Address("b", "example.org")),))
-
-
-class HandLoop(asyncio.SelectorEventLoop):
-    """A loop whose time stands still until it is moved."""
-
-    now = 0.0
-
-    def time(self) -> float:
-        return self.now
-
-    async def move(self, seconds: float) -> None:
-        """Let the time pass and everything run that is due by then."""
-        self.now += seconds
-        for _ in range(5):
-            await asyncio.sleep(0)
 
 
 class Wire(asyncio.Transport):
@@ -74,10 +59,12 @@ class Line:
     """A session, its wire and its loop; `send` is under way."""
 
     def __init__(self, pipelining: bool, stuck: bool = False) -> None:
-        self.loop = cast(HandLoop, asyncio.get_running_loop())
+        self.loop = HandLoop.running()
         self.wire = Wire(stuck)
         endpoint = Endpoint("mx", "192.0.2.1", 25)
-        self.session = SmtpSession(self.wire, endpoint, Capabilities(pipelining), None, Timeouts())
+        self.session = SmtpSession(
+            self.wire, endpoint, Capabilities(pipelining), None, Timeouts(), DotsInFlight()
+        )
         self.wire.session = self.session
 
     async def send(self) -> asyncio.Task[Transaction]:
@@ -89,14 +76,6 @@ class Line:
     async def hear(self, octets: bytes) -> None:
         self.session.data_received(octets)
         await asyncio.sleep(0)
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await test()
-
-    with asyncio.Runner(loop_factory=HandLoop) as runner:
-        runner.run(main())
 
 
 WAITS = [
@@ -126,7 +105,7 @@ def test_each_stage_is_waited_for_as_long_as_rfc_5321_wants_and_no_longer(
         assert result.trouble.dot_sent is (stage is Stage.DOT)
         assert line.wire.aborted
 
-    run(test)
+    run_by_hand(test)
 
 
 def test_a_reply_in_the_last_second_after_the_dot_is_heard() -> None:
@@ -140,7 +119,7 @@ def test_a_reply_in_the_last_second_after_the_dot_is_heard() -> None:
         assert result.dot is not None
         assert line.session.usable
 
-    run(test)
+    run_by_hand(test)
 
 
 def test_a_reply_of_one_octet_a_second_is_tolerated() -> None:
@@ -153,7 +132,7 @@ def test_a_reply_of_one_octet_a_second_is_tolerated() -> None:
         await line.hear(b"250 Queued\r\n")
         assert (await sending).dot is not None
 
-    run(test)
+    run_by_hand(test)
 
 
 def test_each_line_starts_the_wait_anew_but_a_reply_ends_after_twice_its_time() -> None:
@@ -170,7 +149,7 @@ def test_each_line_starts_the_wait_anew_but_a_reply_ends_after_twice_its_time() 
         assert trouble is not None
         assert trouble.fault is Fault.TIMEOUT
 
-    run(test)
+    run_by_hand(test)
 
 
 def test_octets_without_a_line_end_do_not_prolong_the_wait() -> None:
@@ -182,7 +161,7 @@ def test_octets_without_a_line_end_do_not_prolong_the_wait() -> None:
         await line.loop.move(2)
         assert (await sending).trouble is not None
 
-    run(test)
+    run_by_hand(test)
 
 
 def test_reset_is_waited_for_twenty_seconds() -> None:
@@ -198,7 +177,7 @@ def test_reset_is_waited_for_twenty_seconds() -> None:
         assert trouble is not None
         assert trouble.fault is Fault.TIMEOUT
 
-    run(test)
+    run_by_hand(test)
 
 
 def test_an_idle_session_has_no_deadline() -> None:
@@ -215,7 +194,7 @@ def test_an_idle_session_has_no_deadline() -> None:
         await line.hear(b"250 Queued\r\n")
         assert (await sending).dot is not None
 
-    run(test)
+    run_by_hand(test)
 
 
 def test_a_connection_that_does_not_close_after_quit_is_cut_off_after_five_seconds() -> None:
@@ -228,7 +207,7 @@ def test_a_connection_that_does_not_close_after_quit_is_cut_off_after_five_secon
         await line.loop.move(2)
         assert line.wire.aborted
 
-    run(test)
+    run_by_hand(test)
 
 
 def test_a_dot_that_could_not_be_written_was_not_sent() -> None:
@@ -241,4 +220,4 @@ def test_a_dot_that_could_not_be_written_was_not_sent() -> None:
         assert trouble is not None
         assert (trouble.stage, trouble.fault, trouble.dot_sent) == (Stage.DATA, Fault.LOST, False)
 
-    run(test)
+    run_by_hand(test)

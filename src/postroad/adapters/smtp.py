@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from postroad.adapters.smtp_connect import Connector, TlsContexts
+from postroad.adapters.smtp_dots import DotsInFlight
 from postroad.adapters.smtp_session import SmtpSession, Timeouts
 from postroad.mail.routing import Endpoint, Route
 from postroad.mail.tls import Requirement
@@ -32,6 +33,7 @@ class SmtpTransport:
         timeouts: Timeouts | None = None,
     ) -> None:
         self._timeouts = timeouts or Timeouts()
+        self._dots = DotsInFlight()
         self._connector = Connector(hostname, TlsContexts(ca_file), self._timeouts, source_address)
 
     @asynccontextmanager
@@ -40,7 +42,7 @@ class SmtpTransport:
     ) -> AsyncIterator[Session]:
         made = await self._connector.establish(endpoint, tls, route, plaintext)
         session = SmtpSession(
-            made.transport, endpoint, made.capabilities, made.tls, self._timeouts, made.steps
+            made.transport, endpoint, made.capabilities, made.tls, self._timeouts, self._dots, made.steps
         )
         made.transport.set_protocol(session)
         try:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from math import inf
 
+from postroad.adapters.smtp_dots import DotsInFlight
 from postroad.mail.commands import Capabilities, Unsendable
 from postroad.mail.framing import ChunkFramer, DotStuffer, bdat_command, framed
 from postroad.mail.frozen import dataclass
@@ -62,6 +64,7 @@ class SmtpSession(asyncio.Protocol):
         capabilities: Capabilities,
         tls: TlsFacts | None,
         timeouts: Timeouts,
+        dots: DotsInFlight,
         steps: tuple[Step, ...] = (),
     ) -> None:
         self.endpoint = endpoint
@@ -82,6 +85,7 @@ class SmtpSession(asyncio.Protocol):
         self._parser = ReplyParser()
         self._exchange: Exchange | None = None
         self._witness: Witness | None = None
+        self._dot = dots.slot()
         self._small: tuple[bytes, bytes, bool] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
@@ -145,6 +149,7 @@ class SmtpSession(asyncio.Protocol):
 
     def _finished(self, exchange: Exchange) -> None:
         self._exchange = None
+        self._dot.withdraw()
         self._deadline = inf
         self._needs_reset = exchange.needs_reset
         if not exchange.done:
@@ -183,6 +188,12 @@ class SmtpSession(asyncio.Protocol):
         if self._transport.is_closing():
             # `connection_lost` is on its way, and the dot is not.
             return
+        self._dot.leaves(partial(self._send_end, exchange, octets))
+
+    def _send_end(self, exchange: Exchange, octets: bytes) -> None:
+        if exchange.done or self._transport.is_closing():
+            # While it waited for its turn.
+            return
         self._leaves()
         self._transport.write(octets)
         exchange.dot_sent()
@@ -209,6 +220,7 @@ class SmtpSession(asyncio.Protocol):
             # Before anything else: killed from here on, we do not send it again.
             if not exchange.needs_reset and self._witness is not None:
                 self._witness.taken(exchange.refused)
+            self._dot.answered()
             if self._parser.pending or self._parser.violation is not None:
                 self._out_of_turn([])
             self._rouse()
