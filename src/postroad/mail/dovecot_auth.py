@@ -121,7 +121,7 @@ def parse_answer(line: str, id: int) -> Answer | None:
     if word == "OK":
         try:
             return Passed(login_name(facts.get("user", "").encode()))
-        except SaslError:
+        except (SaslError, UnicodeEncodeError):
             raise DovecotError("names no account") from None
     temporary = "temp" in facts or facts.get("code") == "temp_fail"
     login = facts.get("user", "")
