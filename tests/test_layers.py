@@ -29,10 +29,7 @@ ALLOWED = {
     # Of the ports the values alone: what the reader of the index is asked with and answers.
     "cli": {"mail", "ports", "config", "adapters", "daemon", "demo", "office", "planning"},
     "demo": {"adapters.accounts_file", "adapters.key_pairs"},
-    "parts": {"mail", "ports", "engine", "config", "adapters", "parts_index", "parts_logins"},
-    # A part of the parts.
-    "parts_logins": {"mail", "ports", "config", "adapters"},
-    "parts_index": {"ports", "config", "adapters"},
+    "parts": {"mail", "ports", "engine", "config", "adapters"},
     "daemon": {"mail", "ports", "engine", "config", "adapters", "parts"},
     # The daemon's parts for one command, while there is no daemon.
     "office": {"mail", "ports", "engine", "config", "adapters", "parts"},
@@ -50,8 +47,6 @@ LIBRARIES = {
     "config": {"msgspec", "idna"},
     "demo": {"aiosmtpd", "dkim"},
     "parts": set[str](),
-    "parts_logins": set[str](),
-    "parts_index": set[str](),
     "daemon": {"uvloop"},
     "office": set[str](),
     "planning": set[str](),

@@ -17,7 +17,8 @@ from postroad.adapters.journal import Journal
 from postroad.adapters.privileges import Identity, drop, user_name
 from postroad.config.model import Config, TlsConfig
 from postroad.engine.recovery import recover
-from postroad.parts import Material, build_office, material
+from postroad.parts.build import build_office
+from postroad.parts.material import Material, material
 from postroad.ports.queue import QueueFilter
 
 Changed = list[tuple[str, str]]

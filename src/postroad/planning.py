@@ -26,7 +26,8 @@ from postroad.mail.mx import Plan
 from postroad.mail.outcome import Outcome
 from postroad.mail.routing import DIRECT, Endpoint, Route, Routes
 from postroad.mail.rules import default_rules
-from postroad.parts import destinations_of, site_limits, transport_of
+from postroad.parts.build import destinations_of, transport_of
+from postroad.parts.material import site_limits
 from postroad.ports.transport import ConnectFailed, Session, Transport
 
 Facts = dict[str, object]

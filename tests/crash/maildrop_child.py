@@ -22,7 +22,7 @@ from postroad.adapters.hub import EventHub
 from postroad.adapters.journal import Journal
 from postroad.cli.sendmail_door import drop, envelope, request_line
 from postroad.config import load
-from postroad.parts import build
+from postroad.parts.build import build
 
 STEPS = ("open", "write", "fchmod", "fsync", "rename", "unlink", "scandir", "fdatasync", "pwrite")
 MOST_STEPS = 60

@@ -125,7 +125,7 @@ def _running(config: str, args: Namespace) -> int:
 
 def _serve(config: str) -> int:
     from postroad.config import load
-    from postroad.daemon import main as serve
+    from postroad.daemon.main import main as serve
 
     return serve(load(config))
 

@@ -1,4 +1,4 @@
-"""A part of the parts: the index is opened only beside the segments that it is the index of.
+"""The index is opened only beside the segments that it is the index of.
 
 An index that does not name what lies in the segments would have it removed as settled.
 """

@@ -1,4 +1,4 @@
-"""The parts of a daemon, built from a configuration: the one place that knows engine and adapters both.
+"""All parts of a daemon, made and connected.
 
 Nothing runs here and nothing is opened but the state directory: `daemon` runs what is built.
 """
@@ -7,79 +7,45 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 from postroad import __version__
 from postroad.adapters.accounts import PasswdAccounts
-from postroad.adapters.dkim import DkimSigner
 from postroad.adapters.dns import DnsResolver
-from postroad.adapters.hooks import PythonHook, load_hook
 from postroad.adapters.hub import EventHub
-from postroad.adapters.local import LocalDoor, LocalSettings
-from postroad.adapters.maildrop import MaildropDoor, MaildropSettings
-from postroad.adapters.rspamd import Rspamd
+from postroad.adapters.local import LocalDoor
+from postroad.adapters.maildrop import MaildropDoor
 from postroad.adapters.segments import Segments
 from postroad.adapters.smtp import SmtpTransport
 from postroad.adapters.smtpd import Doors
-from postroad.adapters.smtpd_tls import server_context
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.system import IdMaker, SystemClock
 from postroad.adapters.system_memory import give_back_soon
-from postroad.config.alias_files import AliasFile
-from postroad.config.alias_files import read as read_aliases
-from postroad.config.model import Config, Listener, PolicyConfig
-from postroad.config.origin import origin_of
+from postroad.config.model import Config
 from postroad.engine.bounces import Bounces
 from postroad.engine.compaction import Compaction
 from postroad.engine.control import QueueControl
-from postroad.engine.destinations import Destinations, Ground
-from postroad.engine.explaining import Explainer, Origin
+from postroad.engine.destinations import Destinations
+from postroad.engine.explaining import Explainer
 from postroad.engine.forwarding import Forwarding
 from postroad.engine.gate import Gate
 from postroad.engine.intake import Intake
 from postroad.engine.ledger import Ledger
 from postroad.engine.linting import Linter
-from postroad.engine.mending import Fitness
 from postroad.engine.packing import Packer
-from postroad.engine.policies import Asked, Policies
+from postroad.engine.policies import Policies
 from postroad.engine.replays import Replays
 from postroad.engine.rights import Rights
 from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
-from postroad.mail.admission import AdmissionLimits
-from postroad.mail.certificates import CertificateRule
 from postroad.mail.descriptors import Share
 from postroad.mail.events import StorageTrouble
-from postroad.mail.local_names import hop_of as local_hop
 from postroad.mail.message import Instant
-from postroad.mail.routing import DIRECT, Routes
 from postroad.mail.rules import default_rules
-from postroad.mail.throttle import Limits
-from postroad.parts_index import open_index
-from postroad.parts_logins import certificate_rule, logins, password_accounts
-from postroad.ports.policy import Policy
-
-
-@dataclass(slots=True)
-class Material:
-    """What a configuration names and a reload reads again: all of it loaded, or an error raised."""
-
-    signer: DkimSigner
-    signs: Callable[[str], bool] | None
-    tls: ssl.SSLContext | None
-    certificates: CertificateRule
-    limits: dict[str, Limits]
-    ground: Ground
-    admission: AdmissionLimits
-    fitness: Fitness
-    asked: tuple[Asked, ...]
-    local: LocalSettings
-    maildrop: MaildropSettings
-    aliases: AliasFile
-    origin: Origin
+from postroad.parts.index import open_index
+from postroad.parts.logins import logins, password_accounts
+from postroad.parts.material import Material, ground_of, material
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,69 +98,6 @@ class Parts:
     material: Material
 
 
-def material(config: Config) -> Material:
-    """Load keys and certificates. Raises DkimKeyError, HookError, TlsError, OSError, each naming its file."""
-    routes = config.routes
-    ways = Routes(routes)
-    submission = config.submission
-    signer = DkimSigner(config.dkim)
-    aliases = read_aliases(config)
-    names = aliases.names
-    return Material(
-        signer=signer,
-        signs=(lambda domain: signer.domain_for(domain) is not None) if config.dkim else None,
-        tls=server_context(config.tls, config.certificates),
-        certificates=certificate_rule(config),
-        limits=site_limits(config),
-        ground=ground_of(config),
-        admission=AdmissionLimits(
-            max_message_size=submission.max_message_size,
-            max_header_size=submission.max_header_size,
-            max_received=submission.max_received,
-            max_recipients=submission.max_recipients,
-        ),
-        fitness=Fitness(
-            config.content.long_lines, config.content.downgrade_8bit, config.content.max_mime_depth
-        ),
-        asked=tuple(_asked(policy, config.hostname) for policy in config.policies),
-        local=LocalSettings(
-            origin=config.origin,
-            max_message_size=submission.max_message_size,
-            hop_of=lambda address: str(
-                local_hop(address) if address.domain in names.domains else ways.hop_for(address)
-            ),
-            names=names,
-            own_senders=submission.local_sender == "own",
-        ),
-        maildrop=MaildropSettings(
-            config.origin,
-            submission.max_message_size,
-            names,
-            submission.local_sender == "own",
-            config.hostname,
-        ),
-        aliases=aliases,
-        origin=partial(origin_of, config),
-    )
-
-
-def site_limits(config: Config) -> dict[str, Limits]:
-    """By the name of the route; the direct one serves those not named."""
-    return {
-        DIRECT: _limits(config.delivery.limits, config),
-        **{route.name: _limits(route.limits, config) for route in config.routes},
-    }
-
-
-def ground_of(config: Config) -> Ground:
-    return Ground(
-        port=config.delivery.port,
-        allow_private=config.delivery.allow_private_addresses,
-        own_names=frozenset({config.hostname.lower()}),
-        own_addresses=_own_addresses(config.listeners, config.delivery.port),
-    )
-
-
 def destinations_of(config: Config, chance: random.Random) -> Destinations:
     """What finds the ways out, by the nameservers of the configuration."""
     dns = config.dns
@@ -205,36 +108,6 @@ def destinations_of(config: Config, chance: random.Random) -> Destinations:
 def transport_of(config: Config) -> SmtpTransport:
     """What connects, as the configuration says it."""
     return SmtpTransport(config.hostname, config.delivery.ca_file)
-
-
-def _asked(policy: PolicyConfig, hostname: str) -> Asked:
-    asked: Policy
-    if policy.rspamd is not None:
-        asked = Rspamd(
-            policy.rspamd,
-            hostname,
-            password=policy.password,
-            max_size=policy.max_size,
-            actions=dict(policy.actions),
-        )
-    else:
-        asked = PythonHook(load_hook(policy.hook or "", policy.path))
-    return Asked(policy.name, asked, policy.timeout, policy.on_error)
-
-
-def _limits(limits: Limits, config: Config) -> Limits:
-    """A site's pause is never longer than the operator's own schedule would wait."""
-    schedule = config.retry.schedule
-    return replace(
-        limits,
-        pause_first=min(limits.pause_first, schedule[0]),
-        pause_longest=min(limits.pause_longest, max(schedule)),
-    )
-
-
-def _own_addresses(listeners: tuple[Listener, ...], port: int) -> frozenset[str]:
-    """Where mail sent to `port` would come back in through a door of ours."""
-    return frozenset(listener.host for listener in listeners if listener.port == port)
 
 
 def build(

@@ -1,4 +1,4 @@
-"""The ways to log in that a configuration names, built; beside `parts`, of which this is one."""
+"""The ways to log in that a configuration names, built."""
 
 from __future__ import annotations
 
