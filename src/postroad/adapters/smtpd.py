@@ -2,7 +2,7 @@
 
 The adapter of aiosmtpd is the files `smtpd*.py`. This one opens and closes the
 listeners of `smtpd_listen`; `smtpd_accept` accepts where something comes before the
-session. A session is `smtpd_stream` (octets), `smtpd_session` (commands),
+session. A session is `smtpd_stream` (octets), `smtpd_session` (its life), `smtpd_commands`,
 `smtpd_entry` (who it is), `smtpd_xclient` (for whom it speaks), `smtpd_transaction`
 (its mail), `smtpd_bdat` and `smtpd_lmtp`, each built on the one before; `smtpd_auth` reads logins,
 `smtpd_receive` takes DATA, `smtpd_context` is what all sessions share and

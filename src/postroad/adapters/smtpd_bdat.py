@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
+from postroad.adapters.smtpd_commands import Verb
 from postroad.adapters.smtpd_context import Surroundings
 from postroad.adapters.smtpd_receive import FarTooLarge, Reception
 from postroad.adapters.smtpd_registry import Registry
-from postroad.adapters.smtpd_session import Verb
 from postroad.adapters.smtpd_stream import SessionOver
 from postroad.adapters.smtpd_transaction import SubmissionSession
 from postroad.config.model import Listener

@@ -16,7 +16,7 @@ from postroad.adapters.smtpd_auth import (
     Talk,
     mechanisms,
 )
-from postroad.adapters.smtpd_session import Session
+from postroad.adapters.smtpd_commands import CommandSession
 from postroad.adapters.smtpd_stream import BadLine, SessionOver
 from postroad.adapters.smtpd_tls import channel
 from postroad.mail.esmtp import MAIL_PARAMETERS
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 LOGIN_DELAY_LONGEST: Final = 5.0
 
 
-class EntrySession(Session):
+class EntrySession(CommandSession):
     """The verbs that come before mail; `_account` and `_denial` say what they led to."""
 
     _failed_logins = 0

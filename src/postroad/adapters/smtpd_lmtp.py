@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_bdat import ChunkSession
-from postroad.adapters.smtpd_session import Verb
+from postroad.adapters.smtpd_commands import Verb
 from postroad.mail.reply import Reply
 
 

@@ -302,7 +302,7 @@ class SmtpStream(SMTP):
                 self._cut_off()
 
     def _hear(self, chunk: bytes) -> None:
-        """What comes while the session waits for nothing else: to be read, or done at once (`Session`)."""
+        """What comes while the session waits for nothing else: read, or done at once (`smtpd_commands`)."""
         self._inbox.feed(chunk)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -346,7 +346,7 @@ class SmtpStream(SMTP):
         return AiosmtpdSession(self.loop)
 
     def _set_rset_state(self) -> None:
-        """The transaction is the session's own (`smtpd_session`)."""
+        """The transaction is the session's own (`smtpd_transaction`)."""
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         """Time limits are the session's own (`deadline`)."""

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from postroad.adapters import smtpd_replies as replies
+from postroad.adapters.smtpd_commands import Work
 from postroad.adapters.smtpd_context import Surroundings
 from postroad.adapters.smtpd_receive import FarTooLarge, Reception
 from postroad.adapters.smtpd_registry import Registry
-from postroad.adapters.smtpd_session import Work
 from postroad.adapters.smtpd_stream import SessionOver
 from postroad.adapters.smtpd_xclient import RelayedSession
 from postroad.config.model import Listener
