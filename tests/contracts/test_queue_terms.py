@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from postroad.adapters.sqlite_files import open_writable
-from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.sqlite_terms import KEPT_HOURS, TermsWriter
 from postroad.mail.idempotency import Kept, Key, Known
 from postroad.mail.quota import Charge
 from postroad.ports.queue import Queue, Terms
 from tests.support.build import NOW, message, queue_id, recipient
-from tests.support.memory_queue import MemoryQueue
-from tests.support.running import running
 
 HOUR = 500_000
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Queue]:
-    if request.param == "memory":
-        yield MemoryQueue()
-        return
-    index = SqliteQueue(tmp_path / "queue.sqlite")
-    async with running(index):
-        yield index
 
 
 def kept(name: str = "header:k", account: str = "anna", now: float = NOW, digest: bytes = b"d") -> Kept:

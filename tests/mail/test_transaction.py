@@ -1,4 +1,4 @@
-"""The mail transaction without I/O: commands, content, replies in their places."""
+"""The mail transaction without I/O: commands and replies in their places."""
 
 from __future__ import annotations
 
@@ -8,26 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.mail.address import Address
-from postroad.mail.commands import Capabilities, Unsendable, mail_command, path, rcpt_command
-from postroad.mail.framing import ChunkFramer, DotStuffer, framed
-from postroad.mail.message import Body, Envelope, EnvelopeRecipient, Handling, Notify, Ret
+from postroad.mail.commands import Capabilities, Unsendable
+from postroad.mail.message import Body, Envelope
 from postroad.mail.outcome import Fault, Stage
 from postroad.mail.reply import Reply
 from postroad.mail.transaction import Exchange, Transaction
+from tests.support.build import envelope
 
 ALL = Capabilities(pipelining=True, eight_bit=True, smtputf8=True, dsn=True, size_offered=True)
 ONE_BY_ONE = replace(ALL, pipelining=False)
 NOTHING = Capabilities()
 BINARY = replace(ALL, binary=True)
 OK, GO_ON, NO, LATER, CLOSING = (Reply(code) for code in (250, 354, 550, 450, 421))
-
-
-def envelope(*to: str) -> Envelope:
-    return Envelope(
-        Address("a", "example.com"),
-        tuple(EnvelopeRecipient(Address(local, "example.org")) for local in to or ("b",)),
-    )
 
 
 def play(exchange: Exchange, *replies: Reply) -> bytes:
@@ -39,182 +31,6 @@ def play(exchange: Exchange, *replies: Reply) -> bytes:
             written += b"<content>"
             exchange.dot_sent()
     return written
-
-
-# --- commands --------------------------------------------------------------------
-
-MAIL = [
-    (ALL, {}, "MAIL FROM:<a@example.com> SIZE=1000"),
-    (NOTHING, {}, "MAIL FROM:<a@example.com>"),
-    (ALL, {"sender": None}, "MAIL FROM:<> SIZE=1000"),
-    (ALL, {"body": Body.EIGHT_BIT}, "MAIL FROM:<a@example.com> SIZE=1000 BODY=8BITMIME"),
-    (ALL, {"body": Body.SEVEN_BIT}, "MAIL FROM:<a@example.com> SIZE=1000"),
-    (ALL, {"smtputf8": True}, "MAIL FROM:<a@example.com> SIZE=1000 SMTPUTF8"),
-    (ALL, {"sender": Address("é", "example.com")}, "MAIL FROM:<é@example.com> SIZE=1000 SMTPUTF8"),
-    (ALL, {"ret": Ret.HDRS, "envid": "id+2B7"}, "MAIL FROM:<a@example.com> SIZE=1000 RET=HDRS ENVID=id+2B7"),
-    (NOTHING, {"ret": Ret.HDRS, "envid": "id"}, "MAIL FROM:<a@example.com>"),
-    (BINARY, {"body": Body.BINARY}, "MAIL FROM:<a@example.com> SIZE=1000 BODY=BINARYMIME"),
-    (ALL, {"handling": Handling(priority=-4)}, "MAIL FROM:<a@example.com> SIZE=1000"),
-    (
-        replace(ALL, mt_priority=True, requiretls=True),
-        {"handling": Handling(priority=3, requiretls=True, hold_until=1.0)},
-        "MAIL FROM:<a@example.com> SIZE=1000 REQUIRETLS MT-PRIORITY=3",
-    ),
-    (ALL, {"sender": None, "handling": Handling(requiretls=True)}, "MAIL FROM:<> SIZE=1000"),
-]
-
-
-@pytest.mark.parametrize(("offered", "fields", "command"), MAIL)
-def test_mail_carries_what_the_peer_offered(
-    offered: Capabilities, fields: dict[str, object], command: str
-) -> None:
-    exchange = Exchange(replace(envelope(), **fields), replace(offered, pipelining=False), 1000)  # type: ignore[arg-type]
-    assert exchange.begin().decode() == command + "\r\n"
-
-
-@pytest.mark.parametrize(
-    ("notify", "orcpt", "dsn", "command"),
-    [
-        (None, None, True, "RCPT TO:<b@example.org>"),
-        (Notify.NEVER, None, True, "RCPT TO:<b@example.org> NOTIFY=NEVER"),
-        (Notify.SUCCESS | Notify.DELAY, None, True, "RCPT TO:<b@example.org> NOTIFY=SUCCESS,DELAY"),
-        (
-            Notify.FAILURE,
-            "rfc822;B+40x@example.org",
-            True,
-            "RCPT TO:<b@example.org> NOTIFY=FAILURE ORCPT=rfc822;B+40x@example.org",
-        ),
-        (Notify.FAILURE, "rfc822;b@example.org", False, "RCPT TO:<b@example.org>"),
-        (None, "utf-8;é@example.org", True, "RCPT TO:<b@example.org>"),
-    ],
-)
-def test_rcpt_carries_dsn_parameters_where_dsn_is_offered(
-    notify: Notify | None, orcpt: str | None, dsn: bool, command: str
-) -> None:
-    recipient = EnvelopeRecipient(Address("b", "example.org"), notify, orcpt)
-    assert rcpt_command(recipient, dsn).decode() == command + "\r\n"
-
-
-@pytest.mark.parametrize(
-    ("local", "domain", "text"),
-    [
-        ("a", "example.com", "<a@example.com>"),
-        ("a b", "example.com", '<"a b"@example.com>'),
-        ('a"b\\c', "example.com", '<"a\\"b\\\\c"@example.com>'),
-        ("a>", "example.com", '<"a>"@example.com>'),
-        ("a", "[192.0.2.1]", "<a@[192.0.2.1]>"),
-        ("a", "[IPv6:2001:db8::1]", "<a@[IPv6:2001:db8::1]>"),
-        ("a", "x_y.example", "<a@x_y.example>"),
-    ],
-)
-def test_a_path_is_quoted_where_it_must_be(local: str, domain: str, text: str) -> None:
-    assert path(Address(local, domain)) == text
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        Address("a\r\nRCPT TO:<x@example.com>", "example.com"),
-        Address("a\x00", "example.com"),
-        Address("a\x7f", "example.com"),
-        Address("a\x85", "example.com"),
-        Address("a\u2028", "example.com"),
-        Address("a", "example.com> SIZE=1"),
-        Address("a", "example.com\r\nDATA"),
-        Address("a", "exam ple.com"),
-        Address("a", "example.com\n"),
-        Address("a", ""),
-    ],
-)
-def test_an_address_that_would_break_its_command_is_never_sent(address: Address) -> None:
-    for where in (
-        Envelope(address, envelope().recipients),
-        Envelope(None, (EnvelopeRecipient(address),)),
-    ):
-        with pytest.raises(Unsendable) as refused:
-            Exchange(where, ALL, 10)
-        assert refused.value.trouble.fault is Fault.INTERNAL
-        assert refused.value.trouble.text.isprintable()
-
-
-@pytest.mark.parametrize("value", ["a b", "a\r\nb", "a=b", "", "a\x00"])
-def test_a_parameter_that_would_break_its_command_is_never_sent(value: str) -> None:
-    with pytest.raises(Unsendable):
-        mail_command(replace(envelope(), envid=value), ALL, 10, False)
-    with pytest.raises(Unsendable):
-        rcpt_command(EnvelopeRecipient(Address("b", "example.org"), orcpt=value), True)
-
-
-@pytest.mark.parametrize(
-    ("offered", "fields", "fault"),
-    [
-        (replace(ALL, size=999), {}, Fault.SIZE),
-        (replace(ALL, smtputf8=False), {"smtputf8": True}, Fault.NO_SMTPUTF8),
-        (replace(ALL, smtputf8=False), {"sender": Address("é", "example.com")}, Fault.NO_SMTPUTF8),
-        (replace(ALL, eight_bit=False), {"body": Body.EIGHT_BIT}, Fault.NO_8BITMIME),
-    ],
-)
-def test_what_the_peer_cannot_take_is_refused_before_anything_is_sent(
-    offered: Capabilities, fields: dict[str, object], fault: Fault
-) -> None:
-    with pytest.raises(Unsendable) as refused:
-        Exchange(replace(envelope(), **fields), offered, 1000)  # type: ignore[arg-type]
-    assert (refused.value.trouble.stage, refused.value.trouble.fault) == (Stage.MAIL, fault)
-
-
-def test_a_message_as_large_as_the_peer_allows_is_sent() -> None:
-    assert Exchange(envelope(), replace(ALL, size=1000), 1000).begin()
-
-
-# --- content ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("content", "wire"),
-    [
-        (b"", b".\r\n"),
-        (b"a\r\n", b"a\r\n.\r\n"),
-        (b"a", b"a\r\n.\r\n"),
-        (b".\r\n", b"..\r\n.\r\n"),
-        (b".", b"..\r\n.\r\n"),
-        (b"a\r\n.b\r\n..c\r\n", b"a\r\n..b\r\n...c\r\n.\r\n"),
-        (b"a.b\r\n", b"a.b\r\n.\r\n"),
-        (b"a\r\n.\r\nb\r\n", b"a\r\n..\r\nb\r\n.\r\n"),
-        (b"a\r", b"a\r\r\n.\r\n"),
-    ],
-)
-def test_lines_that_start_with_a_dot_get_another_and_the_end_is_a_dot_alone(
-    content: bytes, wire: bytes
-) -> None:
-    assert framed(content, b"", True) == wire
-    assert framed(b"", content, True) == wire
-
-
-def test_content_without_such_lines_is_not_even_copied() -> None:
-    chunk = b"a\r\nb\r\n"
-    assert DotStuffer(False).feed(chunk) is chunk
-
-
-@pytest.mark.parametrize(
-    ("head", "body"),
-    [(b"a: b\r\n\r\n", b"c\r\n"), (b"a: b\r\n", b""), (b"a: b\r", b"\n"), (b"", b"c"), (b"", b"c\r")],
-)
-def test_content_that_needs_no_dots_ends_like_any_other(head: bytes, body: bytes) -> None:
-    assert framed(head, body, False) == framed(head, body, True)
-
-
-@given(st.lists(st.text("a.\r\n", max_size=5).map(str.encode), max_size=6))
-def test_chunks_are_stuffed_as_the_whole_would_be(chunks: list[bytes]) -> None:
-    stuffer = DotStuffer(True)
-    assert b"".join(map(stuffer.feed, chunks)) + stuffer.finish() == framed(b"", b"".join(chunks), True)
-
-
-@given(st.lists(st.text("a.", max_size=4).map(lambda line: line.encode() + b"\r\n"), max_size=6))
-def test_the_receiver_gets_back_what_was_sent(lines: list[bytes]) -> None:
-    wire = framed(b"", b"".join(lines), True).splitlines(keepends=True)
-    assert wire[-1] == b".\r\n"
-    assert b".\r\n" not in wire[:-1]
-    assert [line.removeprefix(b".") for line in wire[:-1]] == lines
 
 
 # --- the dialogue ----------------------------------------------------------------
@@ -503,18 +319,3 @@ def test_binary_content_never_goes_where_it_is_not_offered(offered: Capabilities
     with pytest.raises(Unsendable) as refused:
         Exchange(binary(), offered, 1000)
     assert refused.value.trouble.fault is Fault.NO_BINARYMIME
-
-
-def test_a_message_that_requires_tls_never_goes_where_that_is_not_promised() -> None:
-    with pytest.raises(Unsendable) as refused:
-        Exchange(replace(envelope(), handling=Handling(requiretls=True)), BINARY, 1000)
-    assert refused.value.trouble.fault is Fault.NO_REQUIRETLS
-
-
-@given(st.lists(st.binary(max_size=9), max_size=9))
-def test_a_chunk_is_its_octets_behind_their_number(pieces: list[bytes]) -> None:
-    content = b"".join(pieces)
-    framer = ChunkFramer(len(content) or 7)
-    written = b"".join(map(framer.feed, pieces)) + framer.finish()
-    assert framer.left == (0 if content else 7)
-    assert not pieces or written == b"BDAT %d LAST\r\n" % (len(content) or 7) + content

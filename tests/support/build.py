@@ -12,6 +12,7 @@ from postroad.mail.message import (
     Change,
     Content,
     Delivery,
+    Envelope,
     EnvelopeRecipient,
     Instant,
     Location,
@@ -161,3 +162,11 @@ def change(of: Recipient, outcome: Outcome | None = None, **fields: Any) -> Chan
         at=NOW,
     )
     return replace(usual, **fields)
+
+
+def envelope(*to: str) -> Envelope:
+    """From a@example.com to these local parts at example.org, "b" where there are none."""
+    return Envelope(
+        Address("a", "example.com"),
+        tuple(EnvelopeRecipient(Address(local, "example.org")) for local in to or ("b",)),
+    )

@@ -30,6 +30,9 @@ _Event = TypeVar("_Event")
 NOW = 1_795_000_000.0
 QUEUED = Reply(250, ("Queued as 000000000001",), "2.0.0")
 
+MAIL = b"MAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nDATA\r\n"
+MESSAGE = b"Subject: s\r\n\r\nhi\r\n.\r\n"
+
 
 class StillClock:
     def now(self) -> Instant:
@@ -236,3 +239,10 @@ async def client(house: House, *, tls: bool = False) -> AsyncIterator[Client]:
         yield one
     finally:
         await one.close()
+
+
+async def send(one: Client) -> list[str]:
+    """A whole message after the greeting; the replies to MAIL, RCPT, DATA and the dot."""
+    one.send(MAIL)
+    said = [await one.reply() for _ in range(3)]
+    return said if not said[2].startswith("354") else [*said, await one.say(MESSAGE)]

@@ -14,7 +14,6 @@ from postroad.mail.frozen import dataclass
 from postroad.mail.message import Lane, Seconds
 
 NETWORK = "net:"
-USER = "uid:"
 
 
 @dataclass(frozen=True, slots=True)

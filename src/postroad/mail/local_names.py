@@ -48,10 +48,6 @@ class LocalNames:
     fallback: Target | None = None
     source: str = "/etc/aliases"
 
-    def is_known(self, name: str) -> bool:
-        """Whether mail for this name has somewhere to go."""
-        return bool(resolve(name, self).found)
-
     def domain_for(self, name: str, origin: str) -> str:
         """The domain of a recipient that was written without one: an alias wins over a far `origin`."""
         known = name.lower() in self.aliases or name.lower() in BUILT_IN
