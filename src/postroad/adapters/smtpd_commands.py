@@ -39,7 +39,7 @@ Verb = Callable[[Any, str], Work | None]
 
 
 class CommandSession(Session):
-    """`VERBS` are the subclass's, which knows all there are."""
+    """One command after the other, each by its verb; `VERBS` are those of the subclass."""
 
     VERBS: Mapping[str, Verb] = {}
     HELLO_FIRST: ClassVar[Reply] = replies.HELLO_FIRST

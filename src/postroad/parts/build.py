@@ -1,6 +1,6 @@
 """All parts of a daemon, made and connected.
 
-Nothing runs here and nothing is opened but the state directory: `daemon` runs what is built.
+Nothing runs here and nothing is opened but what is in the state directory: `daemon` runs what is built.
 """
 
 from __future__ import annotations
