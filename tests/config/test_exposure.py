@@ -51,6 +51,23 @@ def test_what_others_can_do_with_a_file_is_told_with_the_cure(
     assert exposed(load(config)) == expected
 
 
+@pytest.mark.parametrize(("mode", "password", "told"), [(0o644, "hunter2", 1), (0o640, "hunter2", 0)])
+def test_a_secret_in_a_file_of_the_configuration_is_nobody_elses(
+    config: Path, mode: int, password: str, told: int
+) -> None:
+    drop_in = config.parent / "conf.d" / "relay.toml"
+    drop_in.parent.mkdir()
+    drop_in.write_text(
+        '[[route]]\nname = "x"\nmatch = ["*"]\nrelay = "127.0.0.1"\nusername = "u"\n'
+        f'password = "{password}"\n'
+    )
+    drop_in.chmod(mode)
+    config.chmod(0o644)
+    found = exposed(load(config))
+    assert [text.partition(": ")[0] for text in found] == [str(drop_in)] * told
+    assert not any(password in text for text in found)
+
+
 def test_what_was_kept_stands_for_a_file_that_cannot_be_read(config: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     (tmp_path / "key.pem").rename(kept)

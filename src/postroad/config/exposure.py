@@ -20,7 +20,11 @@ def exposed(config: Config) -> tuple[str, ...]:
             found.append(f"{named.path}: everybody may write it: chmod o-w {named.path}")
     sources = {place.file for place in config.places.known.values()}
     for source in sorted(sources):
-        if _mode(Path(source)) & stat.S_IWOTH:
+        mode = _mode(Path(source))
+        if source in config.secret_sources and mode & stat.S_IROTH:
+            cure = f'chmod o= {source}, or name a file in its place ("file:PATH")'
+            found.append(f"{source}: everybody may read it, and a secret stands in it: {cure}")
+        if mode & stat.S_IWOTH:
             found.append(f"{source}: everybody may write it, and so steer the daemon: chmod o-w {source}")
     return tuple(found)
 

@@ -23,11 +23,15 @@ RUNNING = "/run/credentials/postroad.service"
 
 @dataclass(slots=True)
 class Folder:
-    """Where a configuration lies: relative paths start at `base`. `named` is filled while it is read."""
+    """Where a configuration lies: relative paths start at `base`.
+
+    Filled while it is read: `named` files, and `plain` secrets, which stand in it as they are.
+    """
 
     base: Path
     kept: Mapping[Path, Path] = field(default_factory=dict)
     named: list[NamedFile] = field(default_factory=list)
+    plain: set[str] = field(default_factory=set)
 
     def readable(self, path: Path, *, private: bool) -> Path:
         """The file itself, or what was kept of it. Raises BadValue."""
@@ -114,6 +118,7 @@ def secret_in(folder: Folder) -> Reader:
             found = _first_line(_file(folder, word, private=True))
         else:
             found = word
+            folder.plain.add(word)
         if not found or any(char in found for char in "\0\r\n"):
             raise BadValue("the secret is empty or has a NUL or a line end in it")
         return found

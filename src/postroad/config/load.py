@@ -79,7 +79,25 @@ def _parsed(path: Path, kept: Mapping[Path, Path]) -> tuple[model.Config, Tables
     report = Report(str(path), merged.known, merged.clashes)
     tables = _read(merged.document, known, report)
     config = _config(path, tables, report)
-    return replace(config, places=merged.places, files=tuple(folder.named)), tables, report
+    secret = {
+        place.file
+        for path, place in merged.places.known.items()
+        if folder.plain and _value_at(merged.document, path) in folder.plain
+    }
+    config = replace(
+        config, places=merged.places, files=tuple(folder.named), secret_sources=frozenset(secret)
+    )
+    return config, tables, report
+
+
+def _value_at(document: Any, path: KeyPath) -> str | None:
+    """A text of the document."""
+    try:
+        for step in path:
+            document = document[step]
+    except (LookupError, TypeError):
+        return None
+    return document if isinstance(document, str) else None
 
 
 def _read(document: Mapping[str, Any], known: Keys, report: Report) -> Tables:

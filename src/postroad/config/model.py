@@ -249,6 +249,7 @@ class Config:
     """The whole configuration. `origin` completes addresses; `places`: where a key is set.
 
     `user`: who to be when started as root; None: who started it. `files`: all that it names.
+    `secret_sources`: its own files in which a secret stands as it is.
     """
 
     path: Path | None
@@ -275,6 +276,7 @@ class Config:
     user: str | None = None
     places: Places = field(default_factory=Places, compare=False, repr=False)
     files: tuple[NamedFile, ...] = field(default=(), compare=False, repr=False)
+    secret_sources: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     @property
     def own_certificates(self) -> tuple[Certificate, ...]:

@@ -82,9 +82,9 @@ def _refused(submission: Submission, reply: Reply, id: str, hostname: str) -> tu
         Scope.MESSAGE,
         Reason.PERMANENT,
         reply.enhanced or "5.0.0",
+        # Ours, not the words of a next server.
         f"{hostname} refused it: {reply}",
         Stage.LOCAL,
-        reply,
     )
     return tuple(
         Recipient(
