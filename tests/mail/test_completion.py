@@ -120,3 +120,15 @@ def test_of_a_resent_message_only_the_resending_gets_the_origin() -> None:
 
 def test_blind_copies_of_a_resending_are_dropped() -> None:
     assert completed(RESENT + b"Resent-Bcc: c@z\r\n" + WHOLE) == RESENT + WHOLE
+
+
+def test_endless_lists_of_addresses_stay_as_they_are() -> None:
+    endless = b"To: " + b"root, " * 6000 + b"a@x\r\n"
+    assert completed(WHOLE + endless) == WHOLE + endless
+    bare = b"Cc: " + b"root, " * 5000 + b"a@x\r\n"
+    assert completed(WHOLE + bare + bare) == WHOLE + bare.replace(b"root", b"root@origin.example") + bare
+
+
+def test_an_endless_list_of_authors_is_not_counted() -> None:
+    endless = WHOLE.replace(b"a@x.example", b"a@x.example, " * 3000 + b"b@x.example")
+    assert completed(endless) == endless

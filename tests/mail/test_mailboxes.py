@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from postroad.mail.mailboxes import scan
+from postroad.mail.mailboxes import LONGEST, TooLong, scan
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,14 @@ def test_what_is_left_open_ends_with_the_value(value: bytes) -> None:
 def test_the_end_is_where_a_domain_can_be_put() -> None:
     value = b" Cron <root> (x), ann (y)"
     assert [value[: mailbox.end] for mailbox in scan(value)] == [b" Cron <root", b" Cron <root> (x), ann"]
+
+
+def test_the_first_ones_are_found_without_a_look_at_the_rest() -> None:
+    assert [mailbox.spec for mailbox in scan(b"a@x, b@x, c@x", most=2)] == [b"a@x", b"b@x"]
+
+
+def test_what_is_endless_is_not_looked_at() -> None:
+    assert scan(b"," * LONGEST) == []
+    with pytest.raises(TooLong):
+        scan(b"," * (LONGEST + 1))
+    assert len(scan(b"a@x," * LONGEST, longest=4 * LONGEST)) == LONGEST

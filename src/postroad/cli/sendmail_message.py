@@ -180,8 +180,9 @@ def addresses(text: str) -> list[str]:
         return found
     from postroad.mail.mailboxes import scan
 
+    octets = text.encode("utf-8", "surrogateescape")
     try:
-        found = [box.spec.decode() for box in scan(text.encode("utf-8", "surrogateescape"))]
+        found = [box.spec.decode() for box in scan(octets, longest=len(octets))]
     except UnicodeDecodeError:
         raise BadMessage("an address is not valid UTF-8") from None
     if not found and text.strip() and not _is_empty_group(text):

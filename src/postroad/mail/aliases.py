@@ -157,7 +157,7 @@ def _target(word: str, name: str) -> Target | Include:
 def _address(word: str) -> Target:
     """`address`, `name <address>` or a name alone."""
     if "<" in word or "(" in word:
-        found = scan(word.encode("utf-8", "replace"))
+        found = scan(word.encode("utf-8", "replace"), longest=len(word) * 4)
         if len(found) != 1:
             raise _Refused(f"not one address: {word[:60]!a}")
         word = found[0].spec.decode("utf-8", "replace")

@@ -18,7 +18,7 @@ from postroad.mail.address import Address
 from postroad.mail.folding import seals
 from postroad.mail.frozen import dataclass
 from postroad.mail.headers import CRLF, FIELD, MBOX_LINE, USUAL_FROM, Field, fields, find_field, lower_lines
-from postroad.mail.mailboxes import scan
+from postroad.mail.mailboxes import LONGEST, TooLong, scan
 from postroad.mail.message import Peer
 
 # Dropped from every submission: who got a blind copy is nobody's business, the
@@ -166,10 +166,9 @@ def _with_care(head: bytes, facts: Completion) -> tuple[list[bytes], bytes]:
         added.append(f"From: {_author(facts)}\r\n".encode())
     added = [line for line in added if line.partition(b":")[0].lower() not in signed]
     addressed = {prefix + name for name in ADDRESSED} - signed
+    origins = _Origins(facts.origin)
     made = [
-        _with_origin(field.raw, facts.origin)
-        if field.name in addressed and (not block or n in block)
-        else field.raw
+        origins.complete(field.raw) if field.name in addressed and (not block or n in block) else field.raw
         for n, field in enumerate(found)
     ]
     return added, b"".join(made) + rest
@@ -214,31 +213,49 @@ def _without_empty(head: bytes, lines: bytes, names: Collection[bytes]) -> bytes
 
 
 def _unusual_authors(head: bytes, place: int) -> int:
-    """How many mailboxes the From field at `place` has, where it is not one complete address; else 0."""
+    """How many mailboxes the From field at `place` has, where it is not one complete address; else 0.
+
+    Not counted beyond 2, and 1 where it is too long to be looked at.
+    """
     found = FIELD.match(head, place)
     assert found is not None
     text = found[0].partition(b":")[2]
-    return 0 if USUAL_FROM.fullmatch(text) else len(scan(text))
+    if USUAL_FROM.fullmatch(text):
+        return 0
+    try:
+        return len(scan(text, most=2))
+    except TooLong:
+        return 1
 
 
 def _with_origins(head: bytes, origin: str) -> bytes:
     """The head with "@origin" behind every address without a domain."""
-    found = fields(head)
-    made = [_with_origin(field.raw, origin) if field.name in ADDRESSED else field.raw for field in found]
+    found, origins = fields(head), _Origins(origin)
+    made = [origins.complete(field.raw) if field.name in ADDRESSED else field.raw for field in found]
     return b"".join(made) + head[sum(len(field.raw) for field in found) :]
 
 
-def _with_origin(raw: bytes, origin: str) -> bytes:
-    name, colon, text = raw.partition(b":")
-    if USUAL_FROM.fullmatch(text):
-        return raw
-    pieces = [name, colon]
-    done = 0
-    for mailbox in scan(text):
-        if _COMPLETABLE.fullmatch(mailbox.spec):
-            pieces += (text[done : mailbox.end], b"@", origin.encode("ascii"))
-            done = mailbox.end
-    return b"".join((*pieces, text[done:]))
+class _Origins:
+    """Completes the address fields of one head; those beyond `LONGEST` octets of them stay as they are."""
+
+    def __init__(self, origin: str) -> None:
+        self._behind = b"@" + origin.encode("ascii")
+        self._left = LONGEST
+
+    def complete(self, raw: bytes) -> bytes:
+        name, colon, text = raw.partition(b":")
+        if USUAL_FROM.fullmatch(text):
+            return raw
+        self._left -= len(text)
+        if self._left < 0:
+            return raw
+        pieces = [name, colon]
+        done = 0
+        for mailbox in scan(text):
+            if _COMPLETABLE.fullmatch(mailbox.spec):
+                pieces += (text[done : mailbox.end], self._behind)
+                done = mailbox.end
+        return b"".join((*pieces, text[done:]))
 
 
 def _ending(head: bytes) -> bytes:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from postroad.mail.address import normalise_domain
-from postroad.mail.mailboxes import scan
+from postroad.mail.mailboxes import TooLong, scan
 from postroad.mail.message import Instant
 
 CRLF = b"\r\n"
@@ -100,7 +100,10 @@ def from_domain(head: bytes) -> str | None:
     if usual is not None:
         domain = usual[2]
     else:
-        first = next(iter(scan(text)), None)
+        try:
+            first = next(iter(scan(text, most=1)), None)
+        except TooLong:
+            return None
         if first is None or b"@" not in first.spec:
             return None
         domain = first.spec.rpartition(b"@")[2]

@@ -25,6 +25,7 @@ from postroad.mail.data import LONG_LINE, has_long_line
 from postroad.mail.dates import date_fault
 from postroad.mail.frozen import dataclass
 from postroad.mail.headers import CRLF, Field, fields, from_domain
+from postroad.mail.mailboxes import LONGEST
 from postroad.mail.message import Content, Lane
 from postroad.mail.reply import Reply, printable
 
@@ -96,8 +97,15 @@ def _findings(
         for name in sorted(_ONCE.intersection(names)):
             if names.count(name) > 1:
                 yield Finding("repeated-header", _shown(name), "stands more than once; send one")
+    left = LONGEST
     for field in found:
         yield from _in_field(field, facts)
+        if field.name in _ADDRESSES:
+            left -= len(field.raw)
+            if left >= 0:
+                yield from _in_list(field)
+            elif field.name == b"from":
+                yield Finding("bad-address-list", "From", f"goes beyond {LONGEST} octets; shorten it")
     if content.long_lines and not has_long_line(content.head):
         yield Finding(
             "long-line", "The body", f"has a line of more than {LONG_LINE} octets; encode that part"
@@ -123,10 +131,13 @@ def _in_field(field: Field, facts: LintFacts) -> Iterator[Finding]:
         fault = date_fault(_text(raw))
         if fault is not None:
             yield Finding("bad-date", _shown(name), f"{fault}; leave it out or write it right")
-    elif name in _ADDRESSES:
-        fault = list_fault(_text(raw), most=_ADDRESSES[name])
-        if fault is not None:
-            yield Finding("bad-address-list", _shown(name), f"{fault}; write addresses, parted by commas")
+
+
+def _in_list(field: Field) -> Iterator[Finding]:
+    name, raw = field
+    fault = list_fault(_text(raw), most=_ADDRESSES[name])
+    if fault is not None:
+        yield Finding("bad-address-list", _shown(name), f"{fault}; write addresses, parted by commas")
 
 
 def _about_policy(head: bytes, found: list[Field], names: list[bytes], facts: LintFacts) -> Iterator[Finding]:

@@ -7,7 +7,11 @@ over, and what is left of each mailbox is its address as written.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+import sys
+from typing import Final, NamedTuple
+
+LONGEST: Final = 32 * 1024
+"""Octets of a value that are looked at, some 700 addresses: while it is, nobody else is served."""
 
 _TOKEN = re.compile(
     rb"""(?P<space>[ \t\r\n]+)
@@ -21,6 +25,10 @@ _TOKEN = re.compile(
 _IN_COMMENT = re.compile(rb"[^()\\]+|\\.|[()]|\\\Z", re.DOTALL)
 
 
+class TooLong(ValueError):
+    """A value that is not looked at."""
+
+
 class Mailbox(NamedTuple):
     """One address as written, without white space and comments, and where it ends in the field's value."""
 
@@ -31,8 +39,9 @@ class Mailbox(NamedTuple):
 class _Scan:
     """One pass over a value. `words` are the pieces of the current mailbox outside brackets."""
 
-    def __init__(self, value: bytes) -> None:
+    def __init__(self, value: bytes, most: int) -> None:
         self.value = value
+        self.most = most
         self.found: list[Mailbox] = []
         self.words: list[tuple[bytes, int]] = []
         self.angle: list[tuple[bytes, int]] | None = None
@@ -54,6 +63,8 @@ class _Scan:
                 self.gap = True
             else:
                 self._special(token.group())
+                if len(self.found) >= self.most:
+                    return self.found
         self._finish()
         return self.found
 
@@ -95,9 +106,14 @@ class _Scan:
         self.inside = self.gap = self.apart = False
 
 
-def scan(value: bytes) -> list[Mailbox]:
-    """The mailboxes of a field's value, in order; what is no address and no name is left out."""
-    return _Scan(value).run()
+def scan(value: bytes, most: int = sys.maxsize, longest: int = LONGEST) -> list[Mailbox]:
+    """The first `most` mailboxes of a field's value, in order; what is no address and no name is left out.
+
+    Raises TooLong for a value of more than `longest` octets.
+    """
+    if len(value) > longest:
+        raise TooLong(f"more than {longest} octets")
+    return _Scan(value, most).run()
 
 
 def _joins(left: bytes, right: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from postroad.mail.account import AccountPolicy
 from postroad.mail.address import Address, AddressError, parse_address
 from postroad.mail.headers import fields
-from postroad.mail.mailboxes import scan
+from postroad.mail.mailboxes import LONGEST, scan
 from postroad.mail.message import Submission
 from postroad.mail.quota import has_quota
 from postroad.mail.reply import Reply
@@ -77,19 +77,19 @@ class Permit:
     def _all_allowed(self, head: bytes, origin: str) -> bool:
         """Every address of every From field, as readers may take any of them for the author.
 
-        A head without the field gets one from the envelope, which was looked at before.
+        A head without the field gets one from the envelope, which was looked at before; one with more of
+        them than anybody looks at has too many.
         """
-        return all(
-            self._author_allowed(field.raw.partition(b":")[2], origin)
-            for field in fields(head)
-            if field.name == b"from"
-        )
+        values = [field.raw.partition(b":")[2] for field in fields(head) if field.name == b"from"]
+        if sum(map(len, values)) > LONGEST:
+            return False
+        return all(self._author_allowed(value, origin) for value in values)
 
     def _author_allowed(self, value: bytes, origin: str) -> bool:
-        found = scan(value)
         try:
             written = [
-                parse_address(each.spec.decode(), smtputf8=True, default_domain=origin) for each in found
+                parse_address(each.spec.decode(), smtputf8=True, default_domain=origin)
+                for each in scan(value)
             ]
         except (AddressError, UnicodeDecodeError):
             return False
