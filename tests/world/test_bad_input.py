@@ -16,6 +16,11 @@ from tests.support.submitting import Client, hand_in
 
 LETTER = b"From: <anna@sender.example>\r\nSubject: x\r\n\r\nx\r\n"
 RECIPIENT = "bert@harbour.example"
+# Seldom enough that between two tries there is time for a look.
+RARELY = {
+    "retry": {"schedule": ["4m"]},
+    "delivery": {"allow_private_addresses": True, "pause_first": "4m", "pause_longest": "4m"},
+}
 
 
 async def test_serve_names_every_problem_of_its_configuration_at_once_and_ends_with_78() -> None:
@@ -122,7 +127,7 @@ async def receiver(*words: bytes) -> AsyncIterator[int]:
     ],
 )
 async def test_a_receiver_that_talks_nonsense_leaves_the_message_waiting(words: tuple[bytes, ...]) -> None:
-    async with receiver(*words) as port, Daemon({"nonsense.example": port}) as daemon:
+    async with receiver(*words) as port, Daemon({"nonsense.example": port}, RARELY) as daemon:
         id = await daemon.submit(["x@nonsense.example"], LETTER)
         await daemon.until(
             lambda: bool(daemon.events("tried") or daemon.events("hop-deferred")), what="a try"
