@@ -90,22 +90,25 @@ def test_what_another_version_put_in_place_is_replaced(
     assert "/opt/postroad2/bin" in (tmp_path / "etc/systemd/system/postroad.service").read_text()
 
 
-def test_a_program_that_the_service_cannot_see_is_no_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+@pytest.mark.parametrize(
+    ("place", "path"),
+    [
+        ("_program", Path("/home/anna/.local/bin/postroad")),
+        ("_python", Path("/root/.pyenv/bin/python3")),
+    ],
+)
+def test_what_the_service_cannot_see_is_no_service_here_and_may_be_one_elsewhere(
+    place: str, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    monkeypatch.setattr(module, "_program", lambda: Path("/home/anna/.local/bin/postroad"))
-    assert install(tmp_path) == os.EX_USAGE
-    assert "install in /opt/postroad" in capsys.readouterr().err
-    assert files(tmp_path) == set()
-
-
-def test_an_interpreter_that_the_service_cannot_see_makes_no_service(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
-) -> None:
-    monkeypatch.setattr(module, "_python", lambda program: Path("/root/.pyenv/bin/python3"))
-    assert install(tmp_path) == os.EX_USAGE
-    assert "/root/.pyenv/bin/python3: " in capsys.readouterr().err
-    assert files(tmp_path) == set()
+    monkeypatch.setattr(module, place, lambda *program: path)
+    assert install(tmp_path) == 0
+    assert "etc/systemd/system/postroad.service" in files(tmp_path)
+    assert f"postroad: {path}: the service may not look into home folders" in capsys.readouterr().err
+    # Were it not refused, nothing should happen to this machine.
+    monkeypatch.setattr(module, "items", lambda program, systemd: iter(()))
+    monkeypatch.setattr(module, "_follow", lambda *commands, args: None)
+    assert main(["install", "--systemd"]) == os.EX_USAGE
+    assert f"{path}: " in capsys.readouterr().err
 
 
 def test_what_programs_call_heeds_nothing_that_their_environment_tells_python(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postroad.cli import completion, manual
-from postroad.cli.text import CommandFailed, say
+from postroad.cli.text import CommandFailed, complain, say
 from postroad.config.shipped import shipped
 
 NOTES = "usr/local/share/postroad/installed.json"
@@ -106,8 +106,9 @@ def _units(program: Path) -> Iterator[Item]:
 
 def install(args: Namespace) -> int:
     root, program = Path(args.root or "/").absolute(), _program()
-    if args.systemd:
-        _check_reachable(program)
+    hidden = _hidden(program) if args.systemd else ""
+    if hidden and not (args.root or args.dry_run):
+        raise CommandFailed(hidden, os.EX_USAGE)
     notes = _notes(root)
     try:
         try:
@@ -127,6 +128,9 @@ def install(args: Namespace) -> int:
         )
         say("then: postroad quickstart you@example.com   # unless there is a configuration")
         say("      systemctl enable --now postroad")
+    if hidden:
+        # Another machine may have it elsewhere; only here nothing would start.
+        complain(hidden)
     return os.EX_OK
 
 
@@ -163,15 +167,18 @@ def _program() -> Path:
     return beside if beside.exists() else Path(sys.argv[0]).absolute()
 
 
-def _check_reachable(program: Path) -> None:
-    """Its interpreter counts, too: a virtual environment in /opt may borrow one from a home folder."""
+def _hidden(program: Path) -> str:
+    """Why the service cannot start this program, "" when it can.
+
+    Its interpreter counts, too: a virtual environment in /opt may borrow one from a home folder.
+    """
     for path in (program, _python(program).resolve()):
         if str(path).startswith(HIDDEN):
-            raise CommandFailed(
+            return (
                 f"{path}: the service may not look into home folders; "
-                "install in /opt/postroad, say, made with the system's python3",
-                os.EX_USAGE,
+                "install in /opt/postroad, say, made with the system's python3"
             )
+    return ""
 
 
 def _put(root: Path, item: Item, notes: dict[str, str], *, dry: bool) -> None:
