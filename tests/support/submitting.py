@@ -8,16 +8,18 @@ from types import TracebackType
 
 
 class Client:
-    """A plain SMTP conversation over a blocking socket; EHLO is said on entering."""
+    """A plain SMTP conversation over a blocking socket; on entering EHLO is said, after a greeting of 220."""
 
     def __init__(self, port: int, timeout: float = 30.0) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self._file = self._socket.makefile("rb")
+        self.greeting = ""
 
     def __enter__(self) -> Client:
         try:
-            self.reply()
-            self.say("EHLO client.example")
+            self.greeting = self.reply()
+            if self.greeting.startswith("220"):
+                self.say("EHLO client.example")
         except BaseException:
             # Without a block there is no end of it.
             self.vanish()
@@ -52,7 +54,12 @@ class Client:
         return self.reply()
 
     def transact(self, sender: str, recipients: Sequence[str], octets: bytes, options: str = "") -> str:
-        """One mail transaction up to the final reply; the first reply that is no success ends it."""
+        """One mail transaction up to the final reply; the first reply that is no success ends it.
+
+        For a client that was not let in that is the greeting.
+        """
+        if not self.greeting.startswith("220"):
+            return self.greeting
         commands = [f"MAIL FROM:<{sender}>{options}", *(f"RCPT TO:<{to}>" for to in recipients), "DATA"]
         for command in commands:
             reply = self.say(command)
