@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from postroad.cli import sendmail_options
 from postroad.cli.main import main
 from postroad.cli.manual import PAGES, escape, render
+from postroad.cli.spool_check import KINDS, Kind
 from postroad.cli.tree import Command, tree
 from postroad.config.keys import keys
 from tests.support.requires import require
@@ -66,6 +68,14 @@ def test_every_key_of_a_table_is_in_the_manual(table: str) -> None:
     missing = [key for key in readers if f"{key} = " not in READ["postroad.toml"]]
     assert missing == [], f"explain them in conf/postroad.toml, in [{table}]"
     assert table in READ["postroad.toml"]
+
+
+def test_every_kind_of_finding_is_in_the_manual_with_its_cure() -> None:
+    assert set(KINDS) == set(get_args(Kind))
+    for kind, meaning in KINDS.items():
+        assert f" {kind} " in READ["postroad"]
+        assert meaning.text[1:] in READ["postroad"]
+        assert meaning.cure[1:] in READ["postroad"]
 
 
 def test_every_option_of_sendmail_is_in_its_manual() -> None:

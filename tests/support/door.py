@@ -19,7 +19,7 @@ from postroad.config.model import Listener, SubmissionConfig
 from postroad.engine.rights import Rights
 from postroad.mail.account import AccountPolicies
 from postroad.mail.descriptors import Share
-from postroad.mail.events import Event
+from postroad.mail.events import Event, SessionEnded
 from postroad.mail.message import Instant, StagedBody, Submission
 from postroad.mail.reply import Reply
 from postroad.mail.scram import Verifier, imitation
@@ -246,3 +246,22 @@ async def send(one: Client) -> list[str]:
     one.send(MAIL)
     said = [await one.reply() for _ in range(3)]
     return said if not said[2].startswith("354") else [*said, await one.say(MESSAGE)]
+
+
+# What an unhurried client says of one message, and what it needs of a login.
+ENVELOPE = b"HELO c\r\n" + MAIL
+ALICE = "AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ="
+
+
+async def into_data(one: Client) -> None:
+    """Up to and including the 354."""
+    await one.reply()
+    one.send(ENVELOPE)
+    assert [(await one.reply())[:3] for _ in range(4)] == ["250", "250", "250", "354"]
+
+
+async def how_it_ended(place: House) -> list[str]:
+    async with asyncio.timeout(10):
+        while not place.events.of(SessionEnded):
+            await asyncio.sleep(0.001)
+    return [event.how for event in place.events.of(SessionEnded)]

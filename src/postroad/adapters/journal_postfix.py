@@ -24,6 +24,7 @@ from postroad.adapters.journal_fields import (
     level_of_outcome,
     name_of,
 )
+from postroad.mail.account import USER
 from postroad.mail.events import (
     Accepted,
     Event,
@@ -117,7 +118,7 @@ def _accepted(event: Accepted) -> Iterator[Said]:
     if _is_remote(peer):
         yield "smtpd", f"{id}: client={_client(peer)}{_login(peer)}"
     else:
-        uid = event.account.removeprefix("uid:")
+        uid = event.account.removeprefix(USER)
         yield "pickup", f"{id}: uid={clean(uid)} from={_angle(event.sender)}"
     yield "cleanup", f"{id}: message-id={clean(event.message_id)}"
     nrcpt = len(event.recipients)

@@ -35,6 +35,7 @@ from postroad.adapters.local_request import (
     word,
 )
 from postroad.adapters.unix_socket import peer_uid, remove_stale
+from postroad.mail.account import of_user
 from postroad.mail.address import Address
 from postroad.mail.events import Event, Reloaded, Removed
 from postroad.mail.frozen import dataclass
@@ -318,7 +319,7 @@ class LocalDoor:
             submission = Submission(
                 envelope=wanted.envelope,
                 content=content,
-                account=f"uid:{client.uid}",
+                account=of_user(client.uid),
                 peer=wanted.peer(client.uid),
                 received_at=self._clock.now(),
                 gateway=wanted.gateway,

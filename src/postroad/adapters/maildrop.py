@@ -33,6 +33,7 @@ from postroad.adapters.local_request import (
     submit_request,
 )
 from postroad.adapters.maildrop_names import CLAIMED, FRESH
+from postroad.mail.account import of_user
 from postroad.mail.events import Notified, Refused, StorageTrouble
 from postroad.mail.frozen import dataclass
 from postroad.mail.local_names import LocalNames
@@ -242,7 +243,7 @@ class MaildropDoor:
         return Submission(
             envelope=dropped.request.envelope,
             content=dropped.content,
-            account=f"uid:{dropped.uid}",
+            account=of_user(dropped.uid),
             peer=dropped.request.peer(dropped.uid),
             received_at=self._clock.now(),
             gateway=dropped.request.gateway,

@@ -10,6 +10,7 @@ from pathlib import Path
 from postroad.adapters.local_request import BadRequest, Unacceptable, parse_request, submit_request
 from postroad.adapters.maildrop import MAX_REQUEST, NoMessage, opened
 from postroad.adapters.maildrop_names import CLAIMED, arrival, messages
+from postroad.mail.account import of_user
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Lane, Location, Message, Recipient
@@ -42,7 +43,7 @@ def _seen(path: Path, origin: str, names: LocalNames) -> tuple[Message, list[Rec
     message = Message(
         claimed[1] if claimed else path.name.partition(".")[0].upper(),
         request.envelope.sender,
-        f"uid:{status.st_uid}",
+        of_user(status.st_uid),
         Lane.NORMAL,
         request.size,
         arrived,

@@ -22,7 +22,7 @@ from typing import Final
 from postroad.adapters.smtpd_accept import AcceptingServer, PlainServer
 from postroad.adapters.smtpd_auth import Logins
 from postroad.adapters.smtpd_bdat import ChunkSession
-from postroad.adapters.smtpd_context import Surroundings
+from postroad.adapters.smtpd_context import Door, Surroundings
 from postroad.adapters.smtpd_guard import LoginGuard
 from postroad.adapters.smtpd_listen import Passed, bind, bound_address
 from postroad.adapters.smtpd_lmtp import LmtpSession
@@ -145,7 +145,7 @@ class Doors:
         kind = LmtpSession if listener.protocol == "lmtp" else ChunkSession
 
         def session(scarce: Callable[[], None] = lambda: None) -> ChunkSession:
-            return kind(loop, listener, self._surroundings, self._registry, scarce)
+            return kind(Door(loop, listener, self._surroundings, self._registry, scarce))
 
         for sock in passed or await bind(listener, self._listeners):
             if listener.path is not None and not passed:

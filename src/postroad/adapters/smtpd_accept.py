@@ -28,6 +28,7 @@ from postroad.adapters.smtpd_session import SHED_SECONDS, Session
 from postroad.adapters.smtpd_stream import HANDSHAKE_SECONDS, LINGER_SECONDS
 from postroad.adapters.unix_socket import peer_uid
 from postroad.config.model import Listener
+from postroad.mail.account import of_user
 from postroad.mail.proxy import LONGEST, Header, ProxyError, read
 from postroad.mail.reply import Reply
 
@@ -148,7 +149,7 @@ class AcceptingServer:
             self._balanced(connection, session, *client_address(peer))
         elif connection.family == socket.AF_UNIX:
             uid = peer_uid(connection)
-            self._enter(connection, session, f"userid {uid}", 0, f"uid:{uid}")
+            self._enter(connection, session, f"userid {uid}", 0, of_user(uid))
         else:
             self._enter(connection, session, *client_address(peer))
 

@@ -7,18 +7,15 @@ are, the session ends.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_commands import Verb
-from postroad.adapters.smtpd_context import Surroundings
+from postroad.adapters.smtpd_context import Door
 from postroad.adapters.smtpd_receive import FarTooLarge, Reception
-from postroad.adapters.smtpd_registry import Registry
 from postroad.adapters.smtpd_stream import SessionOver
 from postroad.adapters.smtpd_transaction import SubmissionSession
-from postroad.config.model import Listener
 from postroad.mail.chunks import BinaryDecoder, Chunk, ChunkDecoder, parse_bdat
 from postroad.mail.esmtp import MailArguments
 from postroad.mail.message import Body
@@ -37,15 +34,8 @@ class ChunkSession(SubmissionSession):
 
     AMID_CHUNKS: ClassVar[Mapping[str, Verb]] = {}
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        listener: Listener,
-        surroundings: Surroundings,
-        registry: Registry,
-        scarce: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(loop, listener, surroundings, registry, scarce)
+    def __init__(self, door: Door) -> None:
+        super().__init__(door)
         # Whether BDAT was said in this transaction, and where it went wrong the answer to the rest.
         self._chunking = False
         self._spoilt: Reply | None = None

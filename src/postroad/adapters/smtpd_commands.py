@@ -11,16 +11,13 @@ command is left.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
-from postroad.adapters.smtpd_context import Surroundings
-from postroad.adapters.smtpd_registry import Registry
+from postroad.adapters.smtpd_context import Door
 from postroad.adapters.smtpd_session import Session
 from postroad.adapters.smtpd_stream import BadLine, SessionOver
-from postroad.config.model import Listener
 from postroad.mail.reply import Reply
 from postroad.mail.verbs import COMMAND_LONGEST, LINE_LIMITS, NOT_OFFERED, split_command
 
@@ -44,15 +41,8 @@ class CommandSession(Session):
     VERBS: Mapping[str, Verb] = {}
     HELLO_FIRST: ClassVar[Reply] = replies.HELLO_FIRST
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        listener: Listener,
-        surroundings: Surroundings,
-        registry: Registry,
-        scarce: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(loop, listener, surroundings, registry, scarce)
+    def __init__(self, door: Door) -> None:
+        super().__init__(door)
         self._errors = 0
         self._idle_commands = 0
         # Who takes octets that are no commands (a message), in place of `_obey_all`.

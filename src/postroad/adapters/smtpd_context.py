@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable, Collection
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from postroad.adapters.smtpd_auth import Logins
 from postroad.adapters.smtpd_guard import LoginGuard
-from postroad.config.model import SubmissionConfig
+from postroad.adapters.smtpd_registry import Registry
+from postroad.config.model import Listener, SubmissionConfig
 from postroad.mail.frozen import dataclass
 from postroad.mail.source import plain_address
 from postroad.ports.clock import Clock
@@ -56,6 +58,20 @@ class Surroundings:
     def trusts(self, address: str) -> bool:
         """Whether the client's address lies in the trusted networks."""
         return among(address, self.submission.trusted_networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a session is made from: its listener, the world as it is now, and who counts sessions.
+
+    `scarce` is told of a connection that got one of the last descriptors.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    listener: Listener
+    world: Surroundings
+    registry: Registry
+    scarce: Callable[[], None] = lambda: None
 
 
 def among(address: str, networks: Collection[IPv4Network | IPv6Network]) -> bool:

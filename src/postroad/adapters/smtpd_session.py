@@ -15,10 +15,9 @@ from functools import lru_cache
 from typing import ClassVar, Final
 
 from postroad.adapters import smtpd_replies as replies
-from postroad.adapters.smtpd_context import Surroundings, client_address
-from postroad.adapters.smtpd_registry import Registry
+from postroad.adapters.smtpd_context import Door, client_address
 from postroad.adapters.smtpd_stream import SessionOver, SmtpStream
-from postroad.config.model import Listener
+from postroad.mail.account import of_network
 from postroad.mail.esmtp import MailArguments
 from postroad.mail.events import InternalError, Refused, SessionEnded
 from postroad.mail.message import Peer
@@ -39,21 +38,14 @@ class Session(SmtpStream):
 
     EXTENDED: ClassVar[str] = "ESMTP"
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        listener: Listener,
-        surroundings: Surroundings,
-        registry: Registry,
-        scarce: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`scarce` is told when its connection got one of the last descriptors."""
-        super().__init__(loop, surroundings.hostname)
-        self._scarce = scarce
-        self._listener = listener
-        self._world = surroundings
-        self._config = surroundings.submission
-        self._registry = registry
+    def __init__(self, door: Door) -> None:
+        super().__init__(door.loop, door.world.hostname)
+        # Each by a name of its own: what every command asks for is one look away.
+        self._scarce = door.scarce
+        self._listener = door.listener
+        self._world = door.world
+        self._config = door.world.submission
+        self._registry = door.registry
         self._address, self._port = "unknown", 0
         self._trusted: str | None = None
         self._helo = ""
@@ -169,7 +161,7 @@ class Session(SmtpStream):
 
     def _greet(self) -> None:
         if self._trusted is None and self._world.trusts(self._address):
-            self._trusted = f"net:{self._address}"
+            self._trusted = of_network(self._address)
         self.say(Reply(220, (f"{self.hostname} {self.EXTENDED} Postroad",)))
 
     def _end(self, how: str) -> None:

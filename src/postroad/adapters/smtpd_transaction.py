@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import ClassVar
 
 from postroad.adapters import smtpd_replies as replies
 from postroad.adapters.smtpd_commands import Work
-from postroad.adapters.smtpd_context import Surroundings
+from postroad.adapters.smtpd_context import Door
 from postroad.adapters.smtpd_receive import FarTooLarge, Reception
-from postroad.adapters.smtpd_registry import Registry
 from postroad.adapters.smtpd_stream import SessionOver
 from postroad.adapters.smtpd_xclient import RelayedSession
-from postroad.config.model import Listener
 from postroad.mail.esmtp import EsmtpError, MailArguments, parse_mail, parse_rcpt
 from postroad.mail.handling import HandlingError, lane_of, settle
 from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Lane, Submission
@@ -26,15 +22,8 @@ class SubmissionSession(RelayedSession):
 
     NO_RECIPIENTS: ClassVar[Reply] = replies.NO_RECIPIENTS
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        listener: Listener,
-        surroundings: Surroundings,
-        registry: Registry,
-        scarce: Callable[[], None] = lambda: None,
-    ) -> None:
-        super().__init__(loop, listener, surroundings, registry, scarce)
+    def __init__(self, door: Door) -> None:
+        super().__init__(door)
         self._mail_refused = False
         self._most_recipients = self._config.max_recipients
         self._recipients: list[EnvelopeRecipient] = []

@@ -51,6 +51,7 @@ def render(page: str) -> str:
         "OPTIONS": lambda: "".join(_option(each) for each in tree().arguments),
         "COMMANDS": lambda: _commands(each for each in tree().children if each.path != _QUEUE),
         "QUEUE": lambda: _commands(tree().at(*_QUEUE).children),
+        "FINDINGS": _findings,
         "TABLES": lambda: "".join(map(_table, _tables())),
     }
     return re.sub(r"@([A-Z]+)@", lambda found: made[found[1]]().rstrip("\n"), text)
@@ -81,6 +82,15 @@ def _option(argument: Argument) -> str:
     value = f"\\fI{escape(argument.value)}\\fR" if argument.value else ""
     head = " ".join(part for part in (names, value) if part)
     return f".TP\n{head}\n{escape(_sentence(argument.help))}\n"
+
+
+def _findings() -> str:
+    from postroad.cli.spool_check import KINDS
+
+    return "".join(
+        f".TP\n.B {escape(kind)}\n{escape(_sentence(meaning.text))}\n{escape(_sentence(meaning.cure))}\n"
+        for kind, meaning in KINDS.items()
+    )
 
 
 def _sentence(text: str) -> str:

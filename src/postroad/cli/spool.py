@@ -9,7 +9,7 @@ import time
 from postroad.adapters.segment_audit import in_use
 from postroad.adapters.segment_lock import SpoolInUse, hold, let_go_of
 from postroad.cli.client import config_for
-from postroad.cli.spool_check import Report
+from postroad.cli.spool_check import KINDS, Report
 from postroad.cli.spool_check import check as look
 from postroad.cli.spool_rebuild import Rebuilt
 from postroad.cli.spool_rebuild import rebuild as make
@@ -17,7 +17,6 @@ from postroad.cli.text import CommandFailed, count, say
 from postroad.config.model import Config
 from postroad.ports.storage import StorageBroken
 
-NEED_A_NEW_INDEX = ("damaged-index", "foreign-index", "missing-index", "old-index")
 # Longer than marks and rows of a running daemon may lag behind each other.
 SECOND_LOOK = 2.5
 
@@ -56,8 +55,8 @@ def _tell(report: Report) -> None:
         say(f"{each.file}: {each.kind}: {each.id or 'unknown message'}: {each.text}")
     counted = f"{count(report.messages, 'message')}, {count(report.records, 'record')}"
     say(f"{counted}, {count(len(report.findings), 'finding')}")
-    if any(each.kind in NEED_A_NEW_INDEX for each in report.findings):
-        say("to make a new index from the segments, stop the daemon: postroad spool rebuild")
+    for kind in dict.fromkeys(each.kind for each in report.findings):
+        say(f"{kind}: {KINDS[kind].text}; {KINDS[kind].cure}")
 
 
 def rebuild(config: str, *, as_json: bool) -> int:

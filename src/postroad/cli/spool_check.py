@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 from postroad.adapters.segment_audit import Damage, body_problem, stray_bodies, walk
 from postroad.adapters.segment_identity import read_identity
@@ -15,28 +16,51 @@ from postroad.mail.message import Location
 from postroad.ports.spool import Record
 from postroad.ports.storage import StorageBroken
 
+Kind = Literal[
+    "damaged-index",
+    "missing-index",
+    "impossible-state",
+    "foreign-index",
+    "old-index",
+    "missing-record",
+    "wrong-place",
+    "wrong-crc",
+    "orphan-record",
+    "orphan-body",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`kind` is one of KINDS; `id` the message, "" where it is unknown; `file` where to look."""
+    """`id` is the message, "" where it is unknown; `file` where to look."""
 
-    kind: str
+    kind: Kind
     id: str
     file: str
     text: str
 
 
-KINDS = {
-    "damaged-index": "the index cannot be read whole",
-    "missing-index": "there is no index, and the segments hold mail",
-    "impossible-state": "rows of the index that cannot be",
-    "foreign-index": "the index belongs to another queue",
-    "old-index": "the index is from an earlier run, or without its log",
-    "missing-record": "the index names a message that the segments do not hold",
-    "wrong-place": "the index says that a message lies where it does not; it lies elsewhere",
-    "wrong-crc": "a record or body that is damaged",
-    "orphan-record": "a message in the segments that the index does not know",
-    "orphan-body": "a body without its record",
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a kind of finding is, and what helps."""
+
+    text: str
+    cure: str
+
+
+_REBUILD = "stop the daemon and make a new index from the segments: postroad spool rebuild"
+_LOST = "only a backup of the spool has it; without one: postroad queue delete ID, and ask its sender again"
+KINDS: Final[dict[Kind, Meaning]] = {
+    "damaged-index": Meaning("the index cannot be read whole", _REBUILD),
+    "missing-index": Meaning("there is no index, and the segments hold mail", _REBUILD),
+    "impossible-state": Meaning("rows of the index that cannot be", _REBUILD),
+    "foreign-index": Meaning("the index belongs to another queue", f"put its own back, or {_REBUILD}"),
+    "old-index": Meaning("the index is from an earlier run, or without its log", _REBUILD),
+    "missing-record": Meaning("the index names a message that the segments do not hold", _LOST),
+    "wrong-place": Meaning("a message lies elsewhere than the index says", _REBUILD),
+    "wrong-crc": Meaning("a record or body that is damaged; it is never sent", _LOST),
+    "orphan-record": Meaning("a message in the segments that the index does not know", _REBUILD),
+    "orphan-body": Meaning("a body whose record is gone", "nobody needs the file: remove it"),
 }
 
 
@@ -130,7 +154,7 @@ class _Comparison:
         for id in self._places.keys() - self._seen:
             place = self._places[id]
             near = [each for each in self._damaged if _overlap(each.location, place)] if damaged else []
-            kind = "wrong-crc" if near else "missing-record"
+            kind: Kind = "wrong-crc" if near else "missing-record"
             text = near[0].text if near else "no whole record lies there"
             owner = self._owners.get((place.segment, place.offset))
             if owner is not None:

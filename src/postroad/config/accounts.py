@@ -9,6 +9,7 @@ from postroad.config.names import domain
 from postroad.config.problems import BadValue, shown
 from postroad.config.spelling import TEXT, matching, spelled
 from postroad.config.values import choice, text
+from postroad.mail.account import NETWORK, USER, of_network
 from postroad.mail.message import Lane
 from postroad.mail.sasl import SaslError, login_name
 
@@ -31,14 +32,14 @@ def account_pattern(value: object) -> str:
     word = text(value)
     if len(word) > 255 or " " in word:
         raise BadValue(f"expected the name of an account, got {shown(value)}")
-    if word.startswith("net:") and "*" not in word:
+    if word.startswith(NETWORK) and "*" not in word:
         try:
-            found = network(word.removeprefix("net:"))
+            found = network(word.removeprefix(NETWORK))
         except BadValue as bad:
-            raise BadValue(f'after "net:": {bad}') from None
-        return f"net:{found}" if "/" in word else f"net:{found.network_address}"
-    if word.startswith("uid:") and not re.fullmatch(r"[0-9]{1,10}|\*", word.removeprefix("uid:")):
-        raise BadValue(f'expected "uid:" and a number, or "uid:*", got {shown(value)}')
+            raise BadValue(f'after "{NETWORK}": {bad}') from None
+        return of_network(str(found if "/" in word else found.network_address))
+    if word.startswith(USER) and not re.fullmatch(r"[0-9]{1,10}|\*", word.removeprefix(USER)):
+        raise BadValue(f'expected "{USER}" and a number, or "{USER}*", got {shown(value)}')
     return word
 
 

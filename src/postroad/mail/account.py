@@ -13,7 +13,19 @@ from ipaddress import ip_address, ip_network
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import Lane, Seconds
 
-NETWORK = "net:"
+NETWORK, USER = "net:", "uid:"
+NOT_LOGINS = (NETWORK, USER)
+"""What the names of accounts begin with that did not log in: nobody may log in as one."""
+
+
+def of_network(address: str) -> str:
+    """The account of a client that is trusted for its address."""
+    return f"{NETWORK}{address}"
+
+
+def of_user(uid: int) -> str:
+    """The account of a user of this machine."""
+    return f"{USER}{uid}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,12 @@ import re
 from base64 import b64encode
 from dataclasses import field
 
+from postroad.mail.account import NOT_LOGINS
 from postroad.mail.frozen import dataclass
 
 LOGIN_LONGEST = 255
 """Octets of a name."""
 
-# What accounts are called that did not log in (`mail.account`): nobody may log in as one.
-_TAKEN = ("net:", "uid:")
 _B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,8192}=*")
 _GS2 = re.compile(rb"(?:(p)=([A-Za-z0-9.-]{1,64})|([ny])),(?:a=([^,]*))?,")
 _ESCAPED = re.compile(r"=(2C|3D)|=")
@@ -77,7 +76,7 @@ def login_name(raw: bytes) -> str:
         text = raw.decode()
     except UnicodeDecodeError:
         raise SaslError("a name that is not UTF-8") from None
-    if not text or len(raw) > LOGIN_LONGEST or not text.isprintable() or text.startswith(_TAKEN):
+    if not text or len(raw) > LOGIN_LONGEST or not text.isprintable() or text.startswith(NOT_LOGINS):
         raise SaslError("not a name")
     return text
 
