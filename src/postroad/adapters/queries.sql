@@ -113,6 +113,12 @@ INSERT INTO recipient (message, n, hop, lane, state, due, attempts, local, domai
     first_greylisted, hints_used, warned, last, last_attempt_at, told)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- One of which nothing is known yet: what is not bound costs a tenth.
+-- name: add_new_recipient
+INSERT INTO recipient (message, n, hop, lane, state, due, attempts, local, domain, notify, orcpt,
+    first_greylisted, hints_used, warned, last, last_attempt_at, told)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, 0, 0, NULL, NULL, 0)
+
 -- name: find_message
 SELECT {message} FROM message m WHERE m.id = ?
 

@@ -8,8 +8,9 @@ expected leaves the row alone, so that a repeated change changes nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import msgspec
 
@@ -21,6 +22,7 @@ from postroad.adapters.sqlite_rows import (
     change_row,
     json_rows,
     message_row,
+    new_recipient_row,
     outcome_text,
     recipient_row,
     to_message,
@@ -241,25 +243,29 @@ class Changes:
             "add_message",
             [(*message_row(message), any(map(_waits, recipients))) for message, recipients in notices],
         )
-        self._insert_rows(
-            "add_recipient", [row for notice in notices for row in self._recipient_rows(*notice)]
-        )
-
-    def _recipient_rows(self, message: Message, recipients: Sequence[Recipient]) -> Iterator[Row]:
-        number, lane = parse_id(message.id), message.lane
-        hop, id = None, NO_HOP
-        for recipient in recipients:
-            # Those of one hop mostly share the very value.
-            if recipient.hop is not hop:
-                hop = recipient.hop
-                id = self._hop(hop) or self._new_hop(hop)
-            yield recipient_row(recipient, number, id, lane)
+        new: list[Row] = []
+        known: list[Row] = []
+        for message, recipients in notices:
+            number, lane = parse_id(message.id), int(message.lane)
+            hop, id = None, NO_HOP
+            for recipient in recipients:
+                # Those of one hop mostly share the very value.
+                if recipient.hop is not hop:
+                    hop = recipient.hop
+                    id = self._hop(hop) or self._new_hop(hop)
+                row = new_recipient_row(recipient, number, id, lane)
+                if row is not None:
+                    new.append(row)
+                else:
+                    known.append(recipient_row(recipient, number, id, lane))
+        self._insert_rows("add_new_recipient", new)
+        self._insert_rows("add_recipient", known)
 
     def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
         """Many rows a statement: each statement gives the interpreter away and must get it back."""
         start = 0
         for size in ROWS_TOGETHER:
-            statement = self._sql[name] + (size - 1) * f", {_places(rows)}"
+            statement = _repeated(self._sql[name], size)
             while len(rows) - start >= size:
                 together = rows[start : start + size]
                 self._execute(statement, [value for row in together for value in row])
@@ -377,8 +383,10 @@ def _waits(recipient: Recipient) -> bool:
     return recipient.state in IDLE
 
 
-def _places(rows: Sequence[Row]) -> str:
-    return f"({', '.join('?' * len(rows[0]))})" if rows else "()"
+@cache
+def _repeated(insert: str, size: int) -> str:
+    """An INSERT of one row as one of `size` rows."""
+    return insert + (size - 1) * f", {insert[insert.rindex('(') :]}"
 
 
 def _is_over(changes: Sequence[Change], over: Mapping[str, Finished]) -> bool:

@@ -27,6 +27,8 @@ from postroad.mail.routing import Hop
 
 DOTTED, EIGHT_BIT, SMTPUTF8, BINARY = 1, 2, 4, 8
 MESSAGE_COLUMNS = 16
+# What a new recipient has in the columns that `add_new_recipient` does not bind.
+NOTHING_KNOWN = (None, None, None, 0, False, None, None, False)
 
 Row = Sequence[Any]
 
@@ -97,14 +99,14 @@ def to_message(row: Row) -> Message:
     )
 
 
-def recipient_row(recipient: Recipient, message: int, hop: int, lane: Lane) -> Row:
+def recipient_row(recipient: Recipient, message: int, hop: int, lane: int) -> Row:
     """For `add_recipient`; `message` and `hop` are the integers of its message and hop."""
     address = recipient.address
     return (
         message,
         recipient.n,
         hop,
-        int(lane),
+        lane,
         int(recipient.state),
         recipient.due,
         recipient.attempts,
@@ -118,6 +120,34 @@ def recipient_row(recipient: Recipient, message: int, hop: int, lane: Lane) -> R
         outcome_text(recipient.last),
         recipient.last_attempt_at,
         recipient.told,
+    )
+
+
+def new_recipient_row(recipient: Recipient, message: int, hop: int, lane: int) -> Row | None:
+    """For `add_new_recipient`; None for one of which more is known, which `add_recipient` takes."""
+    # One tuple and one comparison: this is asked of every recipient.
+    if (
+        recipient.notify,
+        recipient.orcpt,
+        recipient.first_greylisted,
+        recipient.hints_used,
+        recipient.warned,
+        recipient.last,
+        recipient.last_attempt_at,
+        recipient.told,
+    ) != NOTHING_KNOWN:
+        return None
+    address = recipient.address
+    return (
+        message,
+        recipient.n,
+        hop,
+        lane,
+        int(recipient.state),
+        recipient.due,
+        recipient.attempts,
+        address.local,
+        address.domain,
     )
 
 

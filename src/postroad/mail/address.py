@@ -53,7 +53,8 @@ class Address:
 
     def __str__(self) -> str:
         """The form on the wire: the local part quoted when its characters ask for it."""
-        if _DOT_STRING.fullmatch(self.local):
+        # Letters and digits, of any script, are most local parts.
+        if self.local.isalnum() or _DOT_STRING.fullmatch(self.local):
             return f"{self.local}@{self.domain}"
         escaped = self.local.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"@{self.domain}'
