@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import asyncio
 
-from postroad.engine.delivery import died_idle
+import pytest
+
 from postroad.mail.outcome import Fault, Kind, Reason, Stage
 from postroad.mail.reply import Reply
 from postroad.mail.throttle import Limits
-from postroad.mail.transaction import Transaction
 from tests.support.engine import engine
 from tests.support.loop import virtual
 from tests.support.scripted_network import Host, Moment, Rule, fail, greylist, say, slow
@@ -185,8 +185,21 @@ async def test_a_session_that_was_told_to_leave_is_not_used_again() -> None:
         assert len(post.arrived()) == 3
 
 
-def test_a_goodbye_to_mail_is_how_an_idle_session_ends() -> None:
-    ok = Reply(250, ("Ok",))
-    assert died_idle(Transaction(Reply(421, ("Timeout",)), (None,)))
-    assert not died_idle(Transaction(Reply(450, ("No",)), (None,)))
-    assert not died_idle(Transaction(ok, (ok,), dot=ok))
+@pytest.mark.parametrize(
+    ("said", "connections"),
+    [("550 5.7.1 Blocked for spam", 2), ("552 5.3.4 Too big", 1), ("451 4.3.0 Later", 1)],
+)
+def test_where_a_sender_is_unwelcome_nothing_more_is_tried_on_that_connection(
+    said: str, connections: int
+) -> None:
+    @virtual
+    async def check() -> None:
+        async with engine({"mx.example.org": Host(say(Stage.MAIL, said, times=1))}) as post:
+            await post.submit("a@example.org", sender="")
+            await post.until(lambda: bool(post.attempts()))
+            id = await post.submit("b@example.org")
+            await post.gone(id)
+            assert len(post.transport.connections) == connections
+            await post.operate("delete")
+
+    check()

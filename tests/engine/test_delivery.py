@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
-from postroad.engine.delivery import envelope_of
+from postroad.engine.delivery import died_idle
 from postroad.mail.commands import Capabilities
-from postroad.mail.message import Body, Notify, Ret
-from postroad.mail.outcome import Kind, Stage
+from postroad.mail.outcome import Fault, Kind, Stage, Trouble
+from postroad.mail.reply import Reply
 from postroad.mail.throttle import Limits
-from tests.support.build import address, delivery, message, recipient
+from postroad.mail.transaction import Transaction
 from tests.support.engine import Engine, engine
 from tests.support.loop import virtual
 from tests.support.scripted_network import Host, Moment, Rule, Said, reply
@@ -26,21 +27,6 @@ async def warm(post: Engine) -> None:
 def recipients(post: Engine) -> Counter[str]:
     """How often each of many got the message."""
     return Counter(str(one.recipient) for one in post.arrived() if one.recipient.local != "first")
-
-
-def test_the_envelope_is_as_it_was_submitted() -> None:
-    owner = message(ret=Ret.HDRS, envid="x", smtputf8=True, body=Body.EIGHT_BIT)
-    rows = (recipient("b@example.org", notify=Notify.SUCCESS, orcpt="rfc822;b@example.org"),)
-    envelope = envelope_of(delivery(owner, *rows), rows)
-    assert (envelope.sender, envelope.ret, envelope.envid, envelope.smtputf8, envelope.body) == (
-        address("a@example.com"),
-        Ret.HDRS,
-        "x",
-        True,
-        Body.EIGHT_BIT,
-    )
-    (to,) = envelope.recipients
-    assert (to.notify, to.orcpt) == (Notify.SUCCESS, "rfc822;b@example.org")
 
 
 @pytest.mark.parametrize(
@@ -96,29 +82,30 @@ def test_recipients_that_were_too_many_go_at_once_and_cost_no_attempt(text: str)
     check()
 
 
-@virtual
-async def test_a_peer_that_takes_one_transaction_a_connection_gets_the_rest_over_others() -> None:
-    host = Host(at_most(100), closes_after=1)
-    async with engine({"mx.example.org": host}) as post:
-        start = post.clock.now()
-        await post.submit(*MANY)
-        await post.gone()
-        assert post.clock.now() - start < 1
-        assert recipients(post) == Counter(MANY)
-        assert post.attempts(Kind.DEFERRED) == []
+def goodbye_to_the_second() -> Host:
+    said = reply("421 4.3.2 One at a time")
+    return Host(Rule(Stage.MAIL, lambda moment: said if moment.connection.transactions else None))
 
 
-@virtual
-async def test_a_peer_that_says_goodbye_to_the_second_transaction_gets_the_rest_over_others() -> None:
-    goodbye = reply("421 4.3.2 One at a time")
-    host = Host(Rule(Stage.MAIL, lambda moment: goodbye if moment.connection.transactions else None))
-    async with engine({"mx.example.org": host}) as post:
-        start = post.clock.now()
-        await post.submit(*MANY)
-        await post.gone()
-        assert post.clock.now() - start < 1
-        assert recipients(post) == Counter(MANY)
-        assert post.attempts(Kind.DEFERRED) == []
+@pytest.mark.parametrize(
+    "host",
+    [lambda: Host(at_most(100), closes_after=1), goodbye_to_the_second],
+    ids=["it closes", "it says goodbye"],
+)
+def test_a_peer_that_takes_one_transaction_a_connection_gets_the_rest_over_others(
+    host: Callable[[], Host],
+) -> None:
+    @virtual
+    async def check() -> None:
+        async with engine({"mx.example.org": host()}) as post:
+            start = post.clock.now()
+            await post.submit(*MANY)
+            await post.gone()
+            assert post.clock.now() - start < 1
+            assert recipients(post) == Counter(MANY)
+            assert post.attempts(Kind.DEFERRED) == []
+
+    check()
 
 
 @virtual
@@ -129,3 +116,46 @@ async def test_recipients_of_one_message_at_one_host_share_a_transaction() -> No
         (connection,) = post.transport.connections
         ((envelope, _),) = connection.transactions
         assert len(envelope.recipients) == 3
+
+
+@pytest.mark.parametrize(
+    ("offered", "body", "status"),
+    [
+        (Capabilities(size=1000, size_offered=True), b"x" * 900, "5.3.4"),
+        (Capabilities(), b"Gr\xc3\xbc\xc3\x9fe", "5.6.3"),
+    ],
+    ids=["too large", "no 8BITMIME"],
+)
+def test_what_a_peer_cannot_take_fails_without_a_word_on_the_connection_there_is(
+    offered: Capabilities, body: bytes, status: str
+) -> None:
+    @virtual
+    async def check() -> None:
+        async with engine({"mx.example.org": Host(capabilities=offered)}) as post:
+            await warm(post)
+            await post.submit("b@example.org", sender="", body=body + b"\r\n")
+            await post.gone()
+            await warm(post)
+            assert [tried.attempt.outcomes[0].status for tried in post.attempts(Kind.FAILED)] == [status]
+            (connection,) = post.transport.connections
+            assert len(connection.transactions) == 2
+
+    check()
+
+
+OK = Reply(250, ("Ok",))
+
+
+@pytest.mark.parametrize(
+    ("transaction", "died"),
+    [
+        (Transaction(Reply(421, ("Timeout",)), (None,)), True),
+        (Transaction(None, (None,), trouble=Trouble(Stage.MAIL, Fault.LOST, "closed")), True),
+        (Transaction(None, (None,), trouble=Trouble(Stage.MAIL, Fault.SIZE, "too large")), False),
+        (Transaction(Reply(450, ("No",)), (None,)), False),
+        (Transaction(None, (None,), trouble=Trouble(Stage.DATA, Fault.LOST, "closed")), False),
+        (Transaction(OK, (OK,), dot=OK), False),
+    ],
+)
+def test_a_goodbye_to_mail_is_how_an_idle_session_ends(transaction: Transaction, died: bool) -> None:
+    assert died_idle(transaction) is died

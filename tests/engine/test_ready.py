@@ -58,14 +58,12 @@ def test_what_was_given_back_is_next() -> None:
     ready = Ready()
     ready.put(one(Lane.NORMAL, 1))
     ready.put_first(one(Lane.NORMAL, 2))
-    assert ready.peek() == one(Lane.NORMAL, 2)
     assert ready.take() == one(Lane.NORMAL, 2)
 
 
 def test_an_empty_one_gives_nothing() -> None:
     ready = Ready()
     assert ready.take() is None
-    assert ready.peek() is None
     assert ready.count == 0
 
 
@@ -78,3 +76,43 @@ def test_clearing_takes_everything_out() -> None:
     assert ready.count == 0
     assert not ready.has(Lane.TRANSACTIONAL)
     assert ready.take() is None
+
+
+DOOR, OTHER = "mx1.example.org[192.0.2.1]:25", "mx2.example.org[192.0.2.2]:25"
+
+
+def test_what_has_to_go_through_one_door_is_taken_there_and_nowhere_else() -> None:
+    ready = Ready()
+    ready.put(one(Lane.NORMAL, 1), DOOR)
+    ready.put(one(Lane.NORMAL, 2))
+    assert (ready.bound, ready.count) == (DOOR, 2)
+    assert ready.take(OTHER) == one(Lane.NORMAL, 2)
+    assert ready.take(OTHER) is None
+    assert ready.take(DOOR) == one(Lane.NORMAL, 1)
+    assert (ready.bound, ready.count) == (None, 0)
+
+
+def test_a_higher_lane_goes_before_what_waits_for_a_door() -> None:
+    ready = Ready()
+    ready.put(one(Lane.BULK, 1), DOOR)
+    ready.put(one(Lane.NORMAL, 2))
+    assert [ready.take(DOOR), ready.take(DOOR)] == [one(Lane.NORMAL, 2), one(Lane.BULK, 1)]
+
+
+def test_what_waited_for_a_door_that_does_not_open_goes_through_any() -> None:
+    ready = Ready()
+    ready.put(one(Lane.NORMAL, 1), DOOR)
+    ready.unbind(OTHER)
+    assert ready.take(OTHER) is None
+    ready.unbind(DOOR)
+    assert (ready.bound, ready.take(OTHER), ready.count) == (None, one(Lane.NORMAL, 1), 0)
+
+
+def test_what_waits_for_a_door_is_there_like_the_rest() -> None:
+    ready = Ready()
+    bound = one(Lane.TRANSACTIONAL)
+    ready.put(bound, DOOR)
+    assert ready.has(Lane.TRANSACTIONAL)
+    assert ready.holds(bound.recipients[0])
+    assert ready.clear() == [bound]
+    assert (ready.bound, ready.count) == (None, 0)

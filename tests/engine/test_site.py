@@ -31,12 +31,6 @@ from tests.support.scripted_network import (
     slow,
 )
 
-TWO_MX = {
-    "example.org": {"MX": [(10, "mx1.example.org"), (20, "mx2.example.org")]},
-    "mx1.example.org": {"A": ["192.0.2.1"]},
-    "mx2.example.org": {"A": ["192.0.2.2"]},
-}
-
 
 async def submit_many(post: Engine, count: int, domain: str = "example.org") -> list[str]:
     return [await post.submit(f"b{n}@{domain}") for n in range(count)]
@@ -274,32 +268,7 @@ async def test_hops_of_one_site_take_turns() -> None:
         assert order.index("small.example") < 200
 
 
-# --- endpoints --------------------------------------------------------------------------
-
-
-@virtual
-async def test_a_421_greeting_sends_the_message_to_the_next_mx() -> None:
-    hosts = {"mx1.example.org": Host(say(Stage.GREETING, "421 4.3.2 Closing")), "mx2.example.org": Host()}
-    async with engine(hosts, TWO_MX) as post:
-        await post.submit("b@example.org")
-        await post.gone()
-        assert [str(one.endpoint.host) for one in post.arrived()] == ["mx2.example.org"]
-        assert post.attempts(Kind.DEFERRED) == []
-
-
-@virtual
-async def test_a_greylisted_message_knocks_at_the_same_door_again() -> None:
-    zone = {
-        "example.org": {"MX": [(10, f"mx{n}.example.org") for n in range(8)]},
-        **{f"mx{n}.example.org": {"A": [f"192.0.2.{n + 1}"]} for n in range(8)},
-    }
-    hosts = {f"mx{n}.example.org": Host(greylist(300)) for n in range(8)}
-    for seed in range(10):
-        async with engine(hosts, zone, seed=seed, ttl=60.0) as post:
-            await post.submit("b@example.org", sender=f"a{seed}@example.com")
-            await post.gone(within=320)
-            first, second = post.transport.established
-            assert first.endpoint == second.endpoint
+# --- connections that end ---------------------------------------------------------------
 
 
 @virtual
@@ -400,6 +369,25 @@ async def test_urgent_mail_waits_for_one_transaction_behind_a_heap_of_bulk() -> 
 async def submit_bulk(post: Engine, count: int) -> None:
     for n in range(count):
         await post.submit(f"b{n}@example.org", lane=Lane.BULK)
+
+
+@pytest.mark.parametrize(("most", "taken"), [(1, 1), (2, 1), (5, 4)])
+def test_bulk_mail_alone_leaves_the_last_connection_of_a_site_to_others(most: int, taken: int) -> None:
+    @virtual
+    async def check() -> None:
+        host = Host(slow(Stage.DOT, 1))
+        async with engine({"mx.example.org": host}, limits=Limits(connections=most)) as post:
+            await submit_bulk(post, 100)
+            await asyncio.sleep(15)
+            assert post.transport.most_open["mx.example.org"] == taken
+            start = post.clock.now()
+            id = await post.submit("b@example.org")
+            await post.gone(id)
+            assert post.clock.now() - start < 3.1
+            assert post.transport.most_open["mx.example.org"] == most
+            await post.gone(within=200)
+
+    check()
 
 
 @virtual

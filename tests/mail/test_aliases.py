@@ -14,6 +14,7 @@ from postroad.mail.local_names import (
     LocalNames,
     addresses_for,
     expand,
+    forwarded,
     resolve,
     rounds,
     waiting,
@@ -183,11 +184,19 @@ def test_reports_name_the_alias_and_success_is_asked_of_one_alone(
     notify: Notify | None, targets: tuple[Target, ...], left: Notify | None
 ) -> None:
     """RFC 3461 5.2.7."""
-    done = expand([EnvelopeRecipient(HOME, notify)], names(root=targets))
-    assert [(to.address, to.notify, to.orcpt) for to in done.recipients] == [
+    to, alone = EnvelopeRecipient(HOME, notify), len(targets) == 1
+    onward = [forwarded(to, target, alone=alone) for target in targets if isinstance(target, Address)]
+    assert [(to.address, to.notify, to.orcpt) for to in onward] == [
         (target, left, "rfc822;root@localhost") for target in targets
     ]
-    assert done.renamed == (("root@localhost", tuple(map(str, targets))),)
+    wants_success = notify is not None and Notify.SUCCESS in notify
+    done = expand([to], names(root=targets))
+    if wants_success and not alone:
+        # That it was sent on to several is told of the name itself.
+        assert (done.recipients, done.renamed) == ((to,), ())
+    else:
+        assert done.recipients == tuple(onward)
+        assert done.renamed == (("root@localhost", tuple(map(str, targets))),)
 
 
 def test_who_is_named_twice_gets_it_once_and_what_is_not_local_stays() -> None:

@@ -4,10 +4,11 @@ import re
 
 import pytest
 
-from postroad.mail.classify import LONGEST_TEXT, default_rules, judge, printable
+from postroad.mail.classify import judge
 from postroad.mail.outcome import Fault, Kind, Outcome, Reason, Scope, Stage, Trouble
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint
+from postroad.mail.rules import default_rules
 
 RULES = default_rules()
 MX = Endpoint("mx.example", "192.0.2.1", 25)
@@ -365,12 +366,6 @@ class TestTrouble:
     )
     def test_it_is_told_with_place_and_time(self, trouble: Trouble, text: str) -> None:
         assert judge(trouble.stage, trouble, MX, RULES).text == text.format(MX)
-
-
-def test_texts_are_one_printable_bounded_line() -> None:
-    assert printable("one\r\ntwo\tthree\x00\x1b[31m\u202e") == "one  two three??[31m?"
-    assert printable("Grüße") == "Grüße"
-    assert printable("x" * 5000) == "x" * (LONGEST_TEXT - 3) + "..."
 
 
 BLAMES_THE_ADDRESS = {Reason.INVALID, Reason.INACTIVE, Reason.BAD_DOMAIN}

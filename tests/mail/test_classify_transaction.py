@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.mail.classify import default_rules, judge_transaction
+from postroad.mail.classify import judge_transaction
 from postroad.mail.outcome import Fault, Kind, Reason, Scope, Stage, Trouble
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint
+from postroad.mail.rules import default_rules
+from postroad.mail.transaction import Transaction
 
 RULES = default_rules()
 MX = Endpoint("mx.example", "192.0.2.1", 25)
@@ -35,7 +37,7 @@ def verdicts(
     dot: Reply | None = None,
     trouble: Trouble | None = None,
 ) -> list[tuple[Kind, Reason, Scope] | None]:
-    found = judge_transaction(mail, rcpts, data, dot, trouble, MX, RULES)
+    found = judge_transaction(Transaction(mail, tuple(rcpts), data, dot, trouble), MX, RULES)
     return [None if one is None else (one.kind, one.reason, one.scope) for one in found]
 
 
@@ -167,7 +169,7 @@ def test_every_recipient_has_one_verdict_and_only_those_taken_twice_are_delivere
     dot: Reply | None,
     trouble: Trouble | None,
 ) -> None:
-    found = judge_transaction(mail, rcpts, data, dot, trouble, MX, RULES)
+    found = judge_transaction(Transaction(mail, tuple(rcpts), data, dot, trouble), MX, RULES)
     assert len(found) == len(rcpts)
     taken = dot is not None and dot.kind == 2
     for verdict, rcpt in zip(found, rcpts, strict=True):

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from postroad.mail import xtext
 from postroad.mail.address import Address
-from postroad.mail.dsn import Notice, Report, compose
+from postroad.mail.dsn import compose
 from postroad.mail.headers import split
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Body, Handling, Message, Recipient, Ret
+from postroad.mail.notice import Notice, Report
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.reply import Reply
 from tests.support import build
@@ -209,6 +210,15 @@ def test_a_relay_report_quotes_no_failure() -> None:
     assert "In the words of" not in found.text
 
 
+def test_a_name_that_stood_for_several_is_reported_as_expanded() -> None:
+    outcome = replace(PASSED, reason=Reason.EXPANDED, status="2.1.5", text="sent on by its alias", reply=None)
+    found = composed(recipient(outcome=replace(outcome, host=None)), report=Report.EXPANDED)
+    assert (found.groups[0]["Action"], found.groups[0]["Status"]) == ("expanded", "2.1.5")
+    assert "Remote-MTA" not in found.groups[0]
+    assert found.types[2] == "text/rfc822-headers"
+    assert "sent on by its alias" in found.text
+
+
 def test_the_text_tells_who_why_and_what_to_do() -> None:
     text = composed().text
     assert 'with the subject "hello"' in " ".join(text.split())
@@ -328,6 +338,12 @@ def test_internationalised_mail_is_reported_in_its_own_types() -> None:
     assert "Original-Recipient: utf-8; j\u00f6rg@example.net\r\n".encode() in found.octets
     assert "  <j\u00f6rg@example.org>" in found.text
     assert found.top["Subject"] == "Undelivered mail: 1 recipient"
+
+
+def test_an_address_that_is_not_ascii_in_other_mail_is_written_in_ascii() -> None:
+    found = composed(recipient(address=JOERG))
+    assert found.types[1] == "message/delivery-status"
+    assert found.groups[0]["Final-Recipient"] == "utf-8; j\\x{F6}rg@example.org"
 
 
 def test_a_broken_original_recipient_makes_no_report_internationalised() -> None:

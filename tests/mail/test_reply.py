@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.mail.reply import MAX_LINE, MAX_LINES, MAX_TEXT, Reply, ReplyParser, printable
+from postroad.mail.reply import MAX_LINE, MAX_LINES, MAX_TEXT, Reply, ReplyParser
 
 HEARD = [
     (b"250 Ok\r\n", [Reply(250, ("Ok",))]),
@@ -41,13 +41,13 @@ VIOLATIONS = [
     (b"25 Ok\r\n", "not a reply: 25 Ok"),
     (b"2500 Ok\r\n", "not a reply: 2500 Ok"),
     (b"+50 Ok\r\n", "not a reply: +50 Ok"),
-    (b"250\tOk\r\n", "not a reply: 250?Ok"),
+    (b"250\tOk\r\n", "not a reply: 250\\tOk"),
     (b"199 Ok\r\n", "not a reply: 199 Ok"),
     (b"600 Ok\r\n", "not a reply: 600 Ok"),
     (b"799 Ok\r\n", "not a reply: 799 Ok"),
     (b"\r\n", "not a reply: "),
     (b"250-a\r\n550 b\r\n", "code changed from 250 within a reply: 550 b"),
-    (b"HTTP/1.1 400 \x1b[31m\r\n", "not a reply: HTTP/1.1 400 ?[31m"),
+    (b"HTTP/1.1 400 \x1b[31m\r\n", "not a reply: HTTP/1.1 400 \\x1b[31m"),
     (b"\xff\xfe\r\n", "not a reply: \\xff\\xfe"),
 ]
 
@@ -134,9 +134,9 @@ def test_the_text_kept_of_a_reply_has_a_limit() -> None:
     [
         (b"caf\xc3\xa9", "café"),
         (b"bell\x07 null\x00 escape\x1b[2J", "bell? null? escape?[2J"),
-        (b"bare\rreturn", "bare?return"),
+        (b"bare\rreturn", "bare return"),
         (b"latin \xe9", "latin \\xe9"),
-        (b"line\xe2\x80\xa8separator", "line?separator"),
+        (b"line\xe2\x80\xa8separator", "line separator"),
     ],
 )
 def test_the_text_is_printable_whatever_was_sent(octets: bytes, text: str) -> None:
@@ -147,11 +147,6 @@ def test_more_different_replies_than_are_remembered_are_all_right() -> None:
     parser = ReplyParser()
     for number in [*range(200), *range(200)]:
         assert parser.feed(b"250 %d\r\n" % number) == [Reply(250, (str(number),))]
-
-
-def test_printable_leaves_printable_text_alone() -> None:
-    assert printable("as it is") == "as it is"
-    assert printable("a\r\nb\u2028c") == "a??b?c"
 
 
 lines = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=60)

@@ -181,25 +181,25 @@ class TestPause:
 
 class TestTooMany:
     def test_what_remains_open_is_the_cap_for_an_hour(self) -> None:
-        state = too_many(Throttle(window=10, busy=6), 6, NOW)
+        state = too_many(Throttle(window=10, busy=6), NOW)
         assert slots(replace(state, busy=0)) == 5
         assert slots(replace(state, busy=0, window=10), NOW + CAP_LASTS - 1) == 5
 
     @pytest.mark.parametrize(("steps", "cap"), [(0, 6), (1, 7), (3, 9), (4, 10), (50, 10)])
     def test_then_it_rises_by_one_each_ten_minutes(self, steps: int, cap: int) -> None:
-        state = replace(too_many(Throttle(window=10), 6, NOW), window=10)
+        state = replace(too_many(Throttle(window=10, busy=6), NOW), window=10, busy=0)
         assert slots(state, NOW + CAP_LASTS + steps * CAP_STEP) == cap
 
     def test_refusals_that_arrive_together_only_lower_it(self) -> None:
-        state = too_many(too_many(Throttle(window=10), 6, NOW), 9, NOW)
-        assert slots(state) == 5
+        state = too_many(replace(too_many(Throttle(window=10, busy=6), NOW), busy=9), NOW)
+        assert state.cap == 5
 
     def test_after_the_hour_a_refusal_sets_it_anew(self) -> None:
-        state = too_many(Throttle(window=10), 3, NOW)
-        assert too_many(state, 5, NOW + CAP_LASTS + 2 * CAP_STEP).cap == 4
+        state = too_many(Throttle(window=10, busy=3), NOW)
+        assert too_many(replace(state, busy=5), NOW + CAP_LASTS + 2 * CAP_STEP).cap == 4
 
     def test_when_not_even_one_is_let_in_the_site_rests_a_minute(self) -> None:
-        state = too_many(Throttle(window=2, busy=1), 1, NOW, REFUSED)
+        state = too_many(Throttle(window=2, busy=1), NOW, REFUSED)
         assert room(state, LIMITS, NOW) == NotBefore(NOW + CROWDED_OUT, REFUSED)
 
     def test_a_server_that_allows_five_is_met_with_few_refusals(self) -> None:
@@ -209,7 +209,7 @@ class TestTooMany:
             for _ in range(slots(state, now, limits)):
                 state = started(state)
                 if state.busy > 5:
-                    state = finished(too_many(state, state.busy, now))
+                    state = finished(too_many(state, now))
                     refused += 1
             state = succeeded(state, limits)
         assert refused <= 20
@@ -234,7 +234,7 @@ def test_whatever_happens_the_state_stays_within_its_limits(facts: list[str]) ->
         elif fact == "troubled":
             state = trouble(state, now)
         elif fact == "too_many":
-            state = too_many(state, state.busy, now)
+            state = too_many(state, now)
         else:
             now += 45
         assert 1 <= state.window <= LIMITS.connections

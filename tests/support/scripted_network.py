@@ -272,7 +272,13 @@ class ScriptedTransport:
 
     @asynccontextmanager
     async def connect(
-        self, endpoint: Endpoint, tls: Requirement, route: Route | None, *, plaintext: bool = False
+        self,
+        endpoint: Endpoint,
+        tls: Requirement,
+        route: Route | None,
+        *,
+        plaintext: bool = False,
+        hurried: bool = False,
     ) -> AsyncIterator[ScriptedSession]:
         name = endpoint.host if endpoint.host in self.hosts else endpoint.address
         username = None if route is None else route.username
@@ -283,7 +289,7 @@ class ScriptedTransport:
         self.most_open[name] = max(self.most_open[name], self.open[name])
         try:
             host = self.hosts.get(name) or Host(down())
-            facts = await self._establish(host, connection)
+            facts = await self._establish(host, connection, 10.0 if hurried else 30.0)
             session = ScriptedSession(self, host, connection, facts)
             try:
                 yield session
@@ -293,9 +299,15 @@ class ScriptedTransport:
             self.open[name] -= 1
             connection.closed = self.clock.now()
 
-    async def _establish(self, host: Host, connection: Connection) -> TlsFacts | None:
-        await asyncio.sleep(self.connect_delay)
-        for stage in (Stage.CONNECT, Stage.GREETING, Stage.EHLO):
+    async def _establish(self, host: Host, connection: Connection, patience: float) -> TlsFacts | None:
+        try:
+            async with asyncio.timeout(patience):
+                await asyncio.sleep(self.connect_delay)
+                await self._step(host, connection, Stage.CONNECT)
+        except TimeoutError:
+            timeout = Trouble(Stage.CONNECT, Fault.TIMEOUT, "scripted: connection timed out")
+            raise ConnectFailed(timeout, Stage.CONNECT) from None
+        for stage in (Stage.GREETING, Stage.EHLO):
             await self._step(host, connection, stage)
         facts = self._secure(host, connection)
         if connection.username is not None:

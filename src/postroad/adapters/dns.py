@@ -23,7 +23,7 @@ import dns.resolver
 from postroad.mail.address import AddressError, normalise_domain
 from postroad.mail.frozen import dataclass
 from postroad.mail.mx import written_address
-from postroad.mail.reply import printable
+from postroad.mail.printable import one_line, printable
 from postroad.ports.resolver import AddressAnswer, MxAnswer, MxRecord, NoData, NoSuchName, TryLater
 
 SHORTEST = 60.0
@@ -213,13 +213,11 @@ def _why(error: Exception) -> str:
         tried = error.kwargs.get("errors") or [(None, None, None, "no nameserver answered", None)]
         response = tried[-1][4]
         return (
-            dns.rcode.to_text(response.rcode())
-            if response is not None
-            else printable(str(tried[-1][3]))[:200]
+            dns.rcode.to_text(response.rcode()) if response is not None else one_line(str(tried[-1][3]), 200)
         )
     if isinstance(error, dns.exception.Timeout | TimeoutError):
         return "timed out"
-    return printable(str(error) or type(error).__name__)[:200]
+    return one_line(str(error) or type(error).__name__, 200)
 
 
 def _values(answer: Records | Nothing) -> tuple[str, ...] | Nothing:

@@ -38,9 +38,15 @@ class SmtpTransport:
 
     @asynccontextmanager
     async def connect(
-        self, endpoint: Endpoint, tls: Requirement, route: Route | None, *, plaintext: bool = False
+        self,
+        endpoint: Endpoint,
+        tls: Requirement,
+        route: Route | None,
+        *,
+        plaintext: bool = False,
+        hurried: bool = False,
     ) -> AsyncIterator[Session]:
-        made = await self._connector.establish(endpoint, tls, route, plaintext)
+        made = await self._connector.establish(endpoint, tls, route, plaintext=plaintext, hurried=hurried)
         session = SmtpSession(
             made.transport, endpoint, made.capabilities, made.tls, self._timeouts, self._dots, made.steps
         )

@@ -19,7 +19,8 @@ from postroad.mail.commands import Capabilities
 from postroad.mail.frozen import dataclass
 from postroad.mail.message import Step, TlsFacts
 from postroad.mail.outcome import Fault, Stage, Trouble
-from postroad.mail.reply import Reply, printable
+from postroad.mail.printable import one_line
+from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint, Route
 from postroad.mail.tls import Requirement, TlsLevel
 from postroad.ports.transport import ConnectFailed
@@ -109,21 +110,21 @@ class Connector:
     source_address: str | None = None
 
     async def establish(
-        self, endpoint: Endpoint, tls: Requirement, route: Route | None, plaintext: bool
+        self, endpoint: Endpoint, tls: Requirement, route: Route | None, *, plaintext: bool, hurried: bool
     ) -> Established:
         """Raises ConnectFailed; then, and when cancelled, the connection is closed."""
-        watched = await self._connect(endpoint)
+        watched = await self._connect(endpoint, self.timeouts.hurried if hurried else self.timeouts.connect)
         try:
             return await self._converse(watched, endpoint, tls.level, route, plaintext)
         except BaseException as error:
             leave(watched, error)
             raise
 
-    async def _connect(self, endpoint: Endpoint) -> Watched:
+    async def _connect(self, endpoint: Endpoint, seconds: float) -> Watched:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            async with asyncio.timeout(self.timeouts.connect):
+            async with asyncio.timeout(seconds):
                 _, watched = await loop.create_connection(
                     Watched, endpoint.address, endpoint.port, local_addr=self._local(endpoint)
                 )
@@ -209,7 +210,7 @@ async def _log_in(
         if reply.code != 334:
             return reply
         return await watched.ask(auth_crammd5_verify(username, password, reply.text), timeout=seconds)
-    offered = printable(" ".join(mechanisms))[:100] or "nothing"
+    offered = one_line(" ".join(mechanisms), 100) or "nothing"
     raise trouble(Stage.AUTH, Fault.NO_AUTH, f"no known AUTH mechanism; the receiver offers {offered}")
 
 
@@ -242,4 +243,4 @@ def _unconnected(error: OSError) -> tuple[Fault, str]:
     if isinstance(error, ConnectionError):
         return Fault.LOST, "connection reset"
     fault = Fault.INTERNAL if error.errno in _OUT_OF_DESCRIPTORS else Fault.UNREACHABLE
-    return fault, printable(error.strerror or type(error).__name__)[:200]
+    return fault, one_line(error.strerror or type(error).__name__, 200)

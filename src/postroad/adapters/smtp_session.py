@@ -36,11 +36,12 @@ class Timeouts:
     """Seconds to wait, after RFC 5321 4.5.3.2.
 
     Each line of a reply starts its wait anew, but a whole reply may take no more than
-    twice its time. `block` is for the peer to take a piece of the content; `linger`
-    for the connection to close after QUIT.
+    twice its time. `hurried` is `connect` where another endpoint is left. `block` is for
+    the peer to take a piece of the content; `linger` for the connection to close after QUIT.
     """
 
     connect: float = 30.0
+    hurried: float = 10.0
     greeting: float = 300.0
     ehlo: float = 300.0
     starttls: float = 120.0

@@ -21,7 +21,8 @@ from aiosmtplib.protocol import SMTPProtocol
 
 from postroad.mail.message import Step
 from postroad.mail.outcome import Fault, Stage, Trouble
-from postroad.mail.reply import Reply, ReplyParser, printable
+from postroad.mail.printable import one_line
+from postroad.mail.reply import Reply, ReplyParser
 from postroad.ports.transport import ConnectFailed
 
 
@@ -148,14 +149,14 @@ def at(stage: Stage, watched: Watched) -> Iterator[None]:
             raise trouble(stage, Fault.TIMEOUT, "no reply in time") from None
         if isinstance(error, OSError):
             raise trouble(stage, Fault.LOST, "connection lost") from None
-        raise trouble(stage, Fault.PROTOCOL, printable(str(error))[:200]) from None
+        raise trouble(stage, Fault.PROTOCOL, one_line(str(error), 200)) from None
 
 
 def _tls_reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return printable(error.verify_message)[:200]
+        return one_line(error.verify_message, 200)
     if isinstance(error, ssl.SSLError) and error.reason:
-        return printable(error.reason)[:200]
+        return one_line(error.reason, 200)
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return "connection lost" if isinstance(error, ConnectionError) else type(error).__name__

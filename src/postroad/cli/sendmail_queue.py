@@ -15,7 +15,7 @@ from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.cli.postqueue import Listing, whole
 from postroad.cli.sendmail_select import Selector, matches
 from postroad.mail.message import Message, Recipient
-from postroad.mail.reply import printable
+from postroad.mail.printable import printable
 from postroad.ports.queue import QueueFilter
 from postroad.ports.storage import StorageBroken
 

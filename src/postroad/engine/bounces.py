@@ -13,6 +13,7 @@ import random
 import traceback
 from collections.abc import Sequence
 
+from postroad.engine.backlog import FULL_DISK_WAIT
 from postroad.engine.ledger import Ledger
 from postroad.engine.packing import Packer, in_turn
 from postroad.engine.scheduler import Scheduler
@@ -34,7 +35,7 @@ from postroad.mail.message import (
     Recipient,
 )
 from postroad.mail.notice import Notice, Report, returns_full, wants_delay, wants_failure, wants_success
-from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
+from postroad.mail.outcome import Outcome, Reason
 from postroad.ports.clock import Clock
 from postroad.ports.events import Events
 from postroad.ports.queue import Finished, Queue
@@ -44,12 +45,9 @@ from postroad.ports.storage import StorageBroken, StorageFull
 
 MAILER = "mailer-daemon"
 SWEEP_SLICE = 500
-FULL_DISK_WAIT = 5.0
 # A notification in the spool and its rows, not yet in the index.
 Written = tuple[Report, tuple[Message, Sequence[Recipient]]]
-NEVER_TRIED = Outcome(
-    Kind.DEFERRED, Scope.MESSAGE, Reason.TEMPORARY, "4.4.7", "it was never its turn to be tried", Stage.LOCAL
-)
+_SUCCESS = {Reason.RELAYED: Report.RELAYED, Reason.EXPANDED: Report.EXPANDED}
 
 
 class Bounces:
@@ -155,20 +153,14 @@ class Bounces:
 
     def _news(self, finished: Finished) -> list[tuple[Report, list[Recipient]]]:
         """What the sender is to hear, by kind of notification."""
-        new = [r for r in finished.recipients if not r.told]
-        failed = [r for r in new if r.state is State.FAILED]
         if finished.message.sender is None:
             return []
-        relayed = [
-            r
-            for r in new
-            if r.state is State.DELIVERED and r.last is not None and r.last.reason is Reason.RELAYED
-        ]
-        wanted = (
-            (Report.FAILED, [r for r in failed if wants_failure(r.notify)]),
-            (Report.RELAYED, [r for r in relayed if wants_success(r.notify)]),
-        )
-        return [(report, about) for report, about in wanted if about]
+        about: dict[Report, list[Recipient]] = {}
+        for recipient in finished.recipients:
+            report = None if recipient.told else _report_of(recipient)
+            if report is not None:
+                about.setdefault(report, []).append(recipient)
+        return list(about.items())
 
     def _tell_log(self, finished: Finished) -> None:
         """Nobody is told of a notification that failed."""
@@ -284,7 +276,7 @@ class Bounces:
         now = self._clock.now()
         while deliveries := await self._queue.expired(now, SWEEP_SLICE):
             for delivery in deliveries:
-                self._ledger.failed(delivery, _too_old(delivery, now))
+                self._ledger.ended(delivery, _too_old(delivery, now))
 
     async def _warn(self) -> None:
         now = self._clock.now()
@@ -311,6 +303,15 @@ class Bounces:
         self._tell(message, notices)
 
 
+def _report_of(recipient: Recipient) -> Report | None:
+    """What the sender is to be told of how it ended, if anything."""
+    if recipient.state is State.FAILED:
+        return Report.FAILED if wants_failure(recipient.notify) else None
+    if recipient.state is not State.DELIVERED or recipient.last is None:
+        return None
+    return _SUCCESS.get(recipient.last.reason) if wants_success(recipient.notify) else None
+
+
 def _as_private(message: Message) -> Handling | None:
     """What tells of a message that required TLS asks for it, too (RFC 8689 5)."""
     private = message.handling is not None and message.handling.requiretls
@@ -319,4 +320,4 @@ def _as_private(message: Message) -> Handling | None:
 
 def _too_old(delivery: Delivery, now: Instant) -> tuple[Outcome, ...]:
     since = delivery.message.begins_at
-    return tuple(expired(r.last or NEVER_TRIED, since, now) for r in delivery.recipients)
+    return tuple(expired(r.last, since, now) for r in delivery.recipients)

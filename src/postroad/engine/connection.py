@@ -8,29 +8,27 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from postroad.engine import delivery as transactions
-from postroad.engine.ledger import Ledger, with_recipients
+from postroad.engine.surroundings import Surroundings
 from postroad.mail.classify import judge
 from postroad.mail.events import InternalError, StorageTrouble
 from postroad.mail.message import Attempt, Delivery, Instant, Seconds
-from postroad.mail.outcome import Fault, Outcome, Stage, Trouble
-from postroad.mail.rules import Rules
+from postroad.mail.outcome import Fault, Kind, Outcome, Reason, Stage, Trouble
 from postroad.mail.throttle import Limits
-from postroad.ports.clock import Clock
-from postroad.ports.events import Events
-from postroad.ports.queue import Finished, Witness
-from postroad.ports.spool import Spool
+from postroad.ports.queue import Finished
 from postroad.ports.storage import StorageBroken
 from postroad.ports.transport import Session
+
+_UNWELCOME = frozenset({Reason.BLOCK, Reason.SPAM, Reason.POLICY, Reason.AUTH})
 
 
 class Work(Protocol):
     """What a connection needs of its site."""
 
-    def take(self) -> Delivery | None:
-        """The next delivery, if one is ready."""
+    def take(self, door: str) -> Delivery | None:
+        """The next delivery that may go through this door, an `Outcome.host`, if one is ready."""
         ...
 
-    def wait(self) -> asyncio.Future[Delivery]:
+    def wait(self, door: str) -> asyncio.Future[Delivery]:
         """Resolved with a delivery when one comes, cancelled when the connection is to end."""
         ...
 
@@ -47,34 +45,26 @@ class Work(Protocol):
 
 class Connection:
     def __init__(
-        self,
-        work: Work,
-        session: Session,
-        connected: Seconds,
-        *,
-        limits: Limits,
-        spool: Spool,
-        ledger: Ledger,
-        witness: Witness,
-        clock: Clock,
-        events: Events,
-        rules: Rules,
+        self, work: Work, session: Session, connected: Seconds, limits: Limits, around: Surroundings
     ) -> None:
+        """`connected`: what it took to open."""
         self._work = work
         self._session = session
         self._connected = connected
         self._limits = limits
-        self._spool = spool
-        self._ledger = ledger
-        self._witness = witness
-        self._clock = clock
-        self._events = events
-        self._rules = rules
-        self._opened: Instant = clock.now()
+        self._spool = around.spool
+        self._ledger = around.ledger
+        self._witness = around.queue.witness()
+        self._clock = around.clock
+        self._events = around.events
+        self._rules = around.rules
+        self._door = str(session.endpoint)
+        self._opened: Instant = around.clock.now()
         most = limits.messages_per_connection
         self._most_uses = min(session.capabilities.mail_max or most, most)
         self._uses = 0
-        self._poisoned = False
+        # Of no use any more, whatever the peer thinks.
+        self._spoiled = False
 
     async def run(self) -> None:
         """Deliver until nothing comes, the connection is worn out or it is of no use any more."""
@@ -86,7 +76,7 @@ class Connection:
     async def _deliver_all(self) -> None:
         stored: asyncio.Future[list[Finished]] | None = None
         while not self._worn_out():
-            delivery = self._work.take() or await self._next()
+            delivery = self._work.take(self._door) or await self._next()
             if delivery is None:
                 break
             # An outcome is durable before the delivery after the next begins: one
@@ -95,7 +85,7 @@ class Connection:
                 await _ended(stored)
             self._uses += 1
             stored = await self._deliver(delivery, self._clock.now())
-            if self._poisoned or not self._session.usable:
+            if self._spoiled or not self._session.usable:
                 break
 
     def _worn_out(self) -> bool:
@@ -104,7 +94,7 @@ class Connection:
         return self._clock.now() - self._opened >= self._limits.connection_lifetime
 
     async def _next(self) -> Delivery | None:
-        waiter = self._work.wait()
+        waiter = self._work.wait(self._door)
         closed = asyncio.ensure_future(self._session.wait_closed())
         try:
             await asyncio.wait(
@@ -139,7 +129,7 @@ class Connection:
         except Exception as error:
             self._events.emit(InternalError("delivery", repr(error), traceback.format_exc()))
             # Who knows what was said and heard: the session is not used again.
-            self._poisoned = True
+            self._spoiled = True
             text = f"internal error: {type(error).__name__}"
             return self._gave_up(delivery, started, Trouble(Stage.LOCAL, Fault.INTERNAL, text))
 
@@ -157,12 +147,14 @@ class Connection:
         if len(verdicts) < len(outcomes):
             tried = [n for n, outcome in enumerate(outcomes) if outcome is not None]
             left = [n for n, outcome in enumerate(outcomes) if outcome is None]
-            self._work.give_back(with_recipients(delivery, left))
+            self._work.give_back(delivery.only(left))
             if not tried:
                 return None
-            delivery = with_recipients(delivery, tried)
+            delivery = delivery.only(tried)
         future = self._ledger.attempted(self._attempt(delivery, started, verdicts))
         self._work.learned(verdicts)
+        if verdicts[0].kind is Kind.FAILED and _is_unwelcome(verdicts[0]):
+            self._spoiled = True
         return future
 
     def _gave_up(
@@ -183,6 +175,11 @@ class Connection:
             uses=self._uses,
             steps=self._session.steps if self._uses == 1 else (),
         )
+
+
+def _is_unwelcome(outcome: Outcome) -> bool:
+    """Whether the peer wants nothing of this sender, and nothing more is to be tried with it now."""
+    return outcome.stage is Stage.MAIL and outcome.reason in _UNWELCOME
 
 
 async def _ended(future: asyncio.Future[list[Finished]]) -> None:

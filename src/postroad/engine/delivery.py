@@ -6,32 +6,20 @@ transactions on the same session. What replies mean is decided in `mail.classify
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from postroad.mail.classify import judge_transaction
 from postroad.mail.commands import Capabilities
-from postroad.mail.message import Delivery, Envelope, EnvelopeRecipient, Instant, Notify, Recipient
-from postroad.mail.outcome import Kind, Outcome, Reason, Stage
+from postroad.mail.message import Delivery, EnvelopeRecipient, Instant, Notify, Recipient
+from postroad.mail.outcome import Fault, Kind, Outcome, Reason, Stage
 from postroad.mail.rules import Rules
 from postroad.mail.transaction import Transaction
 from postroad.ports.queue import Witness
 from postroad.ports.spool import Stored
 from postroad.ports.transport import Session
 
-
-def envelope_of(delivery: Delivery, recipients: Sequence[Recipient]) -> Envelope:
-    """The envelope of one transaction, as the submission gave it."""
-    message = delivery.message
-    return Envelope(
-        sender=message.sender,
-        recipients=tuple([EnvelopeRecipient(r.address, r.notify, r.orcpt) for r in recipients]),
-        body=message.body,
-        smtputf8=message.smtputf8,
-        ret=message.ret,
-        envid=message.envid,
-        handling=message.handling,
-    )
+# How a connection goes that nobody used for a while.
+_GONE = frozenset({Fault.LOST, Fault.TIMEOUT, Fault.PROTOCOL})
 
 
 def died_idle(transaction: Transaction) -> bool:
@@ -39,7 +27,7 @@ def died_idle(transaction: Transaction) -> bool:
     if transaction.mail is not None:
         return transaction.mail.code == 421
     trouble = transaction.trouble
-    return trouble is not None and trouble.stage is Stage.MAIL and not trouble.dot_sent
+    return trouble is not None and trouble.stage is Stage.MAIL and trouble.fault in _GONE
 
 
 async def send(
@@ -65,18 +53,15 @@ async def send(
     gone = False
     while pending and (session.usable or len(pending) == len(recipients)):
         batch, pending = pending[:size], pending[size:]
-        envelope = envelope_of(
-            delivery, recipients if len(batch) == len(recipients) else [recipients[n] for n in batch]
-        )
-        witness.about(message.id, [recipients[n].n for n in batch])
+        chosen = recipients if len(batch) == len(recipients) else [recipients[n] for n in batch]
+        envelope = message.envelope(tuple([EnvelopeRecipient(r.address, r.notify, r.orcpt) for r in chosen]))
+        witness.about(message.id, [r.n for r in chosen])
         done = await session.send(envelope, stored, message.size, message.dotted, witness)
         gone = died_idle(done)
         if gone and any(outcomes):
             # It wanted one transaction only: the rest is for another session.
             return outcomes, False
-        verdicts = judge_transaction(
-            done.mail, done.rcpts, done.data, done.dot, done.trouble, endpoint, rules, now
-        )
+        verdicts = judge_transaction(done, endpoint, rules, now)
         for n, verdict in zip(batch, verdicts, strict=True):
             recipient = recipients[n]
             outcomes[n] = verdict if recipient.notify is None else _relayed(verdict, recipient, capabilities)

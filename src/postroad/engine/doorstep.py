@@ -23,7 +23,6 @@ from postroad.ports.transport import ConnectFailed, Session, Transport
 HANDSHAKES = 2
 # Endpoints of a site that gave a session, remembered for those whom they greylisted.
 MOST_DOORS = 64
-_BEFORE_HANDSHAKE = frozenset({Stage.CONNECT})
 
 
 class Unreachable(Exception):
@@ -59,64 +58,62 @@ class Doorstep:
         """
         now = self._clock.now()
         good = [e for e in endpoints if not health.skipped(self._of(e), now)] or list(endpoints)
-        door = self._doors.get(prefer) if prefer else None
+        if prefer is None:
+            return good
+        door = next((e for e in endpoints if str(e) == prefer), None) or self._doors.get(prefer)
         if door is None or health.skipped(self._of(door), now):
             return good
         return [door, *(e for e in good if e != door)]
 
     @asynccontextmanager
     async def session(self, plan: Plan, route: Route, prefer: str | None) -> AsyncIterator[Session]:
-        """A session of the first endpoint that gives one, closed with the block; raises Unreachable."""
-        trouble: tuple[Outcome, Endpoint] | None = None
+        """A session of the first endpoint that gives one, closed with the block; raises Unreachable.
+
+        For messages that require TLS all endpoints are asked, until one promises it.
+        """
+        insists = plan.site.tls.requiretls
+        troubles: list[tuple[Outcome, Endpoint]] = []
         handshakes = 0
-        if plan.site.tls.requiretls:
-            async with self._insisting(plan, route) as session:
-                yield session
-            return
-        for endpoint in self.order(plan.endpoints, prefer):
-            plain = self._goes_plain(endpoint, plan)
-            context = self._transport.connect(endpoint, plan.site.tls, route, plaintext=plain)
+        left = list(plan.endpoints) if insists else self.order(plan.endpoints, prefer)
+        while left and (insists or handshakes < HANDSHAKES):
+            endpoint = left.pop(0)
             async with AsyncExitStack() as connected:
-                try:
-                    session = await connected.enter_async_context(context)
-                except ConnectFailed as failed:
-                    trouble = self._learn(failed, endpoint), endpoint
-                    handshakes += trouble[0].stage not in _BEFORE_HANDSHAKE
-                    if handshakes >= HANDSHAKES:
-                        break
-                    continue
-                self._reached(endpoint, session)
-                yield session
-                return
-        if trouble is None:
+                found = await self._knock(endpoint, plan, route, connected, hurried=bool(left))
+                if not isinstance(found, Outcome):
+                    yield found
+                    return
+            troubles.append((found, endpoint))
+            handshakes += found.stage is not Stage.CONNECT
+        if not troubles:
             nowhere = Trouble(Stage.DNS, Fault.NO_ADDRESS, f"no endpoint for {plan.hop}")
             raise Unreachable(judge(Stage.DNS, nowhere, None, self._rules), None)
-        raise Unreachable(*trouble)
-
-    @asynccontextmanager
-    async def _insisting(self, plan: Plan, route: Route) -> AsyncIterator[Session]:
-        """A session of the first endpoint of all that has TLS to trust and offers REQUIRETLS.
-
-        Only when every one of them lacks it for good is the outcome that there is none.
-        """
-        troubles: list[tuple[Outcome, Endpoint]] = []
-        for endpoint in plan.endpoints:
-            async with AsyncExitStack() as connected:
-                context = self._transport.connect(endpoint, plan.site.tls, route)
-                try:
-                    session = await connected.enter_async_context(context)
-                except ConnectFailed as failed:
-                    troubles.append((insisting(self._learn(failed, endpoint)), endpoint))
-                    continue
-                self._reached(endpoint, session)
-                if session.capabilities.requiretls:
-                    yield session
-                    return
-                text = f"TLS is required, and {endpoint} does not offer REQUIRETLS"
-                lacking = Trouble(Stage.EHLO, Fault.NO_REQUIRETLS, text)
-                troubles.append((judge(Stage.EHLO, lacking, endpoint, self._rules), endpoint))
         passing = [each for each in troubles if each[0].kind is not Kind.FAILED]
-        raise Unreachable(*(passing or troubles)[0])
+        raise Unreachable(*(passing or troubles)[-1])
+
+    async def _knock(
+        self, endpoint: Endpoint, plan: Plan, route: Route, connected: AsyncExitStack, *, hurried: bool
+    ) -> Session | Outcome:
+        """A session that ends with `connected`, or why this endpoint gives none."""
+        tls = plan.site.tls
+        context = self._transport.connect(
+            endpoint,
+            tls,
+            route,
+            plaintext=self._goes_plain(endpoint, plan),
+            # One that has answered before is worth waiting for.
+            hurried=hurried and str(endpoint) not in self._doors,
+        )
+        try:
+            session = await connected.enter_async_context(context)
+        except ConnectFailed as failed:
+            outcome = self._learn(failed, endpoint)
+            return insisting(outcome) if tls.requiretls else outcome
+        self._reached(endpoint, session)
+        if tls.requiretls and not session.capabilities.requiretls:
+            text = f"TLS is required, and {endpoint} does not offer REQUIRETLS"
+            lacking = Trouble(Stage.EHLO, Fault.NO_REQUIRETLS, text)
+            return judge(Stage.EHLO, lacking, endpoint, self._rules)
+        return session
 
     def _goes_plain(self, endpoint: Endpoint, plan: Plan) -> bool:
         now, record = self._clock.now(), self._of(endpoint)

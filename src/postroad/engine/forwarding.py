@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from postroad.engine.delivery import envelope_of
 from postroad.engine.ledger import Ledger
 from postroad.engine.packing import Packer, in_turn
 from postroad.mail.address import Address
 from postroad.mail.events import Expanded
-from postroad.mail.local_names import addresses_for, forwarded, waiting
-from postroad.mail.message import Attempt, Body, Content, Delivery, EnvelopeRecipient, Message
+from postroad.mail.local_names import addresses_for, forwarded, is_expanded, waiting
+from postroad.mail.message import Body, Content, Delivery, EnvelopeRecipient, Message
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.routing import Hop
 from postroad.ports.clock import Clock
@@ -29,6 +28,7 @@ SLICE = 100
 # After a full disk or a bug, in seconds.
 PAUSE = 60.0
 SENT_ON = Outcome(Kind.DELIVERED, Scope.RECIPIENT, Reason.OK, "2.1.5", "sent on by its alias", Stage.LOCAL)
+EXPANDED = replace(SENT_ON, reason=Reason.EXPANDED)
 
 
 class Forwarding:
@@ -89,7 +89,7 @@ class Forwarding:
         id = self._new_id(now)
         packed, rows = await self._packer.pack(
             id,
-            replace(envelope_of(delivery, ()), recipients=tuple(recipients.values())),
+            message.envelope(tuple(recipients.values())),
             await self._content(message),
             account=message.account,
             lane=message.lane,
@@ -103,8 +103,8 @@ class Forwarding:
         told = tuple(map(str, addresses))
         for to in delivery.recipients:
             self._events.emit(Expanded(message.id, str(to.address), told, id))
-        outcomes = (SENT_ON,) * len(delivery.recipients)
-        await self._ledger.attempted(Attempt(delivery, None, None, now, now, outcomes, 0.0, 0))
+        outcomes = [EXPANDED if is_expanded(to.notify, addresses) else SENT_ON for to in delivery.recipients]
+        await self._ledger.ended(delivery, tuple(outcomes))
         return {row.hop for row in rows}
 
     async def _content(self, message: Message) -> Content:

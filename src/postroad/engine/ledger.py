@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from postroad.mail.backoff import Over, RetryPolicy, next_attempt
@@ -123,10 +122,9 @@ class Ledger:
             trace=None if outcome.kind is Kind.DELIVERED else attempt.trace(outcome),
         )
 
-    def failed(self, delivery: Delivery, outcomes: tuple[Outcome, ...]) -> None:
-        """Claimed recipients that end without an attempt: no such domain, too old."""
-        now = self._clock.now()
-        self.attempted(Attempt(delivery, None, None, now, now, outcomes, 0.0, 0))
+    def ended(self, delivery: Delivery, outcomes: tuple[Outcome, ...]) -> asyncio.Future[list[Finished]]:
+        """Claimed recipients that end without an attempt: no such domain, too old, sent on."""
+        return self.attempted(Attempt.unasked(delivery, outcomes, self._clock.now()))
 
     def put_back(
         self,
@@ -238,8 +236,3 @@ def _settled(delivery: Delivery, changes: Sequence[Change]) -> list[int]:
         for recipient, change in zip(delivery.recipients, changes, strict=True)
         if change.state is State.DELIVERED and not (recipient.notify and Notify.SUCCESS in recipient.notify)
     ]
-
-
-def with_recipients(delivery: Delivery, indexes: Sequence[int]) -> Delivery:
-    """The same delivery for some of its recipients."""
-    return replace(delivery, recipients=tuple(delivery.recipients[n] for n in indexes))

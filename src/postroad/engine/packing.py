@@ -16,12 +16,10 @@ from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LocalNames
 from postroad.mail.local_names import hop_of as local_hop
 from postroad.mail.message import (
-    Body,
     Content,
     Envelope,
     Instant,
     Lane,
-    Location,
     Message,
     Recipient,
 )
@@ -29,8 +27,6 @@ from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.routing import Hop, Route, Routes
 from postroad.ports.signer import Signer
 from postroad.ports.spool import Record, Spool
-
-NOWHERE = Location(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +101,15 @@ class Packer:
         until = None if handling is None else handling.hold_until
         begins_at = now if until is None else max(now, until)
         expires_at, warn_at = expiry(self._retry, begins_at, lane, envelope.sender is None)
-        message = Message(
-            id=id,
-            sender=envelope.sender,
+        message = Message.of(
+            id,
+            envelope,
+            content,
             account=account,
             lane=lane,
-            size=content.size,
             received_at=now,
             expires_at=expires_at,
             warn_at=warn_at,
-            location=NOWHERE,
-            dotted=content.dotted,
-            body=_body(envelope, content),
-            smtputf8=envelope.smtputf8,
-            ret=envelope.ret,
-            envid=envelope.envid,
-            handling=handling,
         )
         recipients = self._recipients(id, envelope, lane, now, place if until is None else _holding(until))
         location = await self._spool.append(Record(message, recipients, content))
@@ -177,9 +166,3 @@ def _holding(until: Instant) -> Placement:
     """Nothing is claimed for a message that its sender put off (RFC 4865)."""
     why = scheduled(until)
     return lambda hop, lane, now: Start(State.WAITING, max(now, until), why)
-
-
-def _body(envelope: Envelope, content: Content) -> Body:
-    if envelope.body is Body.BINARY:
-        return Body.BINARY
-    return Body.EIGHT_BIT if content.eight_bit else Body.SEVEN_BIT

@@ -16,7 +16,8 @@ from postroad.mail.message import Content, Envelope, Submission
 from postroad.mail.mime import Octets
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.policy import MAX_REASON, BadVerdict, Verdict, View, checked, with_headers, with_recipients
-from postroad.mail.reply import Reply, printable
+from postroad.mail.printable import printable
+from postroad.mail.reply import Reply
 from postroad.ports.events import Events
 from postroad.ports.policy import Policy
 from postroad.ports.spool import Spool

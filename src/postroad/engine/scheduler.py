@@ -215,7 +215,7 @@ class Scheduler:
         while deliveries := await self._queue.claim_all(hop, FAIL_SLICE):
             for delivery in deliveries:
                 failed += len(delivery.recipients)
-                self._ledger.failed(delivery, (outcome,) * len(delivery.recipients))
+                self._ledger.ended(delivery, (outcome,) * len(delivery.recipients))
         if failed:
             self._events.emit(HopFailed(str(hop), failed, outcome.text))
 

@@ -14,13 +14,15 @@ from collections.abc import Callable, Sequence
 from postroad.engine.backlog import Backlog
 from postroad.engine.connection import Connection
 from postroad.engine.doorstep import Doorstep, Unreachable, unforeseen
+from postroad.engine.idlers import Idlers
 from postroad.engine.ready import Ready
 from postroad.engine.surroundings import Surroundings
 from postroad.mail import throttle
 from postroad.mail.events import InternalError, SitePaused, SiteResumed
+from postroad.mail.health import PATIENCE
 from postroad.mail.message import Attempt, Delivery, Instant, Lane, Recipient
 from postroad.mail.mx import Plan
-from postroad.mail.outcome import Kind, Outcome, Reason, Scope
+from postroad.mail.outcome import GREYLISTING, Kind, Outcome, Reason, Scope
 from postroad.mail.routing import Endpoint, Hop, Route
 from postroad.mail.throttle import Full, Go, Limits, NotBefore
 from postroad.mail.why import Live
@@ -33,8 +35,7 @@ READY_LOW = 16
 # What is claimed at once: as many recipients as one transaction takes.
 SLICE = 100
 # What is ready waits so long for the open connections before another opens.
-PATIENCE = 1.0
-_GREY = frozenset({Reason.GREYLIST, Reason.MAYBE_GREYLIST})
+IMPATIENT_AFTER = 1.0
 
 
 class Site:
@@ -45,12 +46,12 @@ class Site:
         self._around = around
         self._state = throttle.opened(limits)
         self._doorstep = Doorstep(
-            around.transport, around.rules, around.clock, patience=min(300.0, limits.pause_first * 5)
+            around.transport, around.rules, around.clock, patience=min(PATIENCE, limits.pause_first * 5)
         )
         self._ready = Ready(SLICE)
         self._reserved = 0
         self._backlog = Backlog(around, self._room_for_claims, self.put)
-        self._idle: list[asyncio.Future[Delivery]] = []
+        self._idlers = Idlers(around.connections)
         self._connecting: set[asyncio.Task[None]] = set()
         self._impatience: asyncio.TimerHandle | None = None
         self._closing = False
@@ -128,12 +129,8 @@ class Site:
         self._reserved -= 1
 
     def put(self, delivery: Delivery) -> None:
-        """A claimed delivery: to the connection that idled least long, or to the ready ones."""
-        if self._closing or self.paused() is not None:
-            self._return([delivery])
-        elif not self._to_idle(delivery):
-            self._ready.put(delivery)
-            self._open_connections()
+        """A claimed delivery: to a connection that idles, or to the ready ones."""
+        self._line_up(delivery, self._ready.put)
 
     def offer(self, hop: Hop) -> None:
         """A due hop takes its turn in the ring of those that share this site."""
@@ -153,49 +150,50 @@ class Site:
 
     # --- what a connection asks ------------------------------------------------------
 
-    def take(self) -> Delivery | None:
+    def take(self, door: str) -> Delivery | None:
         if self._closing:
             return None
-        delivery = self._ready.take()
+        delivery = self._ready.take(door)
         if self._ready.count < READY_LOW:
             self._backlog.refill()
         return delivery
 
-    def wait(self) -> asyncio.Future[Delivery]:
-        waiter: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
-        self._idle.append(waiter)
-        self._around.connections.idles(waiter)
+    def wait(self, door: str) -> asyncio.Future[Delivery]:
+        waiter = self._idlers.wait(door)
         if self._closing:
             waiter.cancel()
         return waiter
 
     def stop_waiting(self, waiter: asyncio.Future[Delivery]) -> None:
-        self._around.connections.works(waiter)
-        if waiter in self._idle:
-            self._idle.remove(waiter)
+        self._idlers.stop_waiting(waiter)
 
     def give_back(self, delivery: Delivery) -> None:
+        self._line_up(delivery, self._ready.put_first)
+
+    def _line_up(self, delivery: Delivery, put: Callable[[Delivery, str | None], None]) -> None:
         if self._closing or self.paused() is not None:
             self._return([delivery])
-        elif not self._to_idle(delivery):
-            self._ready.put_first(delivery)
+            return
+        door = self._door_of(delivery)
+        if not self._idlers.give(delivery, door):
+            put(delivery, door)
             self._open_connections()
 
-    def _to_idle(self, delivery: Delivery) -> bool:
-        """To the connection that idled least long, if one idles."""
-        while self._idle:
-            waiter = self._idle.pop()
-            if not waiter.done():
-                waiter.set_result(delivery)
-                return True
-        return False
+    def _door_of(self, delivery: Delivery) -> str | None:
+        """The door that greylisted it: a retry must knock there, for the others may not know of it."""
+        last = delivery.recipients[0].last
+        if last is None or last.reason not in GREYLISTING or len(self.plan.endpoints) < 2:
+            return None
+        return last.host
 
     def learned(self, outcomes: Sequence[Outcome]) -> None:
         was_paused = self._state.paused_until is not None
         if outcomes[0].kind is Kind.DELIVERED or any(o.kind is Kind.DELIVERED for o in outcomes):
             self._state = throttle.succeeded(self._state, self._limits)
         elif trouble := next((o for o in outcomes if _is_site_trouble(o)), None):
-            self._troubled(trouble)
+            pause = self._troubled(trouble)
+            if pause is not None:
+                self._rest(pause)
         else:
             self._state = throttle.answered(self._state)
         if was_paused and self._state.paused_until is None:
@@ -216,11 +214,23 @@ class Site:
             if not impatient and self._soon_taken():
                 self._be_patient()
                 return
-            if not isinstance(throttle.room(self._state, self._limits, self._around.clock.now()), Go):
+            if not self._has_room():
+                # Who idles now does so at a door through which nothing that waits may go.
+                self._idlers.send_one_away()
                 return
             impatient = False
             self._state = throttle.started(self._state)
             self._around.spawn(self._connection())
+
+    def _has_room(self) -> bool:
+        """Whether one more may open. Bulk mail alone leaves the last place to what is more urgent."""
+        now = self._around.clock.now()
+        room = throttle.room(self._state, self._limits, now)
+        if not isinstance(room, Go):
+            return False
+        if room.slots > 1 or self._ready.has(Lane.TRANSACTIONAL) or self._ready.has(Lane.NORMAL):
+            return True
+        return throttle.allowed(self._state, self._limits, now) < 2
 
     def _soon_taken(self) -> bool:
         """Less than two deliveries for each connection; with urgent mail, less than one."""
@@ -231,7 +241,7 @@ class Site:
         """Should nothing be taken for a while (a transaction may last ten minutes), one more opens."""
         if self._impatience is None:
             loop = asyncio.get_running_loop()
-            self._impatience = loop.call_later(PATIENCE, self._lose_patience, self._ready.takes)
+            self._impatience = loop.call_later(IMPATIENT_AFTER, self._lose_patience, self._ready.takes)
 
     def _lose_patience(self, takes: int) -> None:
         self._impatience = None
@@ -254,20 +264,13 @@ class Site:
         assert task is not None, "a coroutine runs in a task"
         self._connecting.add(task)
         try:
-            async with self._doorstep.session(self.plan, self._route, self._stuck_to()) as session:
+            wanted = self._ready.bound
+            async with self._doorstep.session(self.plan, self._route, wanted) as session:
                 self._connecting.discard(task)
-                connection = Connection(
-                    self,
-                    session,
-                    around.clock.now() - started,
-                    limits=self._limits,
-                    spool=around.spool,
-                    ledger=around.ledger,
-                    witness=around.queue.witness(),
-                    clock=around.clock,
-                    events=around.events,
-                    rules=around.rules,
-                )
+                if wanted is not None and str(session.endpoint) != wanted:
+                    self._ready.unbind(wanted)
+                took = around.clock.now() - started
+                connection = Connection(self, session, took, self._limits, around)
                 await connection.run()
         except Unreachable as failed:
             self._unreachable(failed, started)
@@ -280,12 +283,6 @@ class Site:
         finally:
             self._connecting.discard(task)
 
-    def _stuck_to(self) -> str | None:
-        """The door that greylisted what goes next: the retry must knock there."""
-        head = self._ready.peek()
-        last = head.recipients[0].last if head is not None else None
-        return last.host if last is not None and last.reason in _GREY else None
-
     def _unreachable(self, failed: Unreachable, started: Instant) -> None:
         """Every endpoint failed. When that pauses the site, one delivery is told it was tried."""
         if failed.outcome.kind is Kind.FAILED:
@@ -293,12 +290,13 @@ class Site:
             for delivery in self._ready.clear():
                 self._tell(delivery, failed.outcome, failed.endpoint, started)
             return
-        self._troubled(failed.outcome, then=lambda: self._blame(failed.outcome, failed.endpoint, started))
-
-    def _blame(self, outcome: Outcome, endpoint: Endpoint | None, started: Instant) -> None:
-        delivery = self._ready.take()
-        if delivery is not None:
-            self._tell(delivery, outcome, endpoint, started, retry_at=self._state.paused_until)
+        pause = self._troubled(failed.outcome)
+        if pause is not None:
+            ready = self._ready.clear()
+            for delivery in ready[:1]:
+                self._tell(delivery, failed.outcome, failed.endpoint, started, retry_at=pause.at)
+            self._return(ready[1:])
+            self._rest(pause)
 
     def _tell(
         self,
@@ -321,19 +319,23 @@ class Site:
 
     # --- trouble and pauses ------------------------------------------------------------
 
-    def _troubled(self, outcome: Outcome, then: Callable[[], None] = lambda: None) -> None:
+    def _troubled(self, outcome: Outcome) -> NotBefore | None:
+        """The pause that begins with this trouble of the site, if one does."""
         around = self._around
         now = around.clock.now()
         before = self.paused()
         if outcome.reason is Reason.CONNECTIONS:
-            self._state = throttle.too_many(self._state, self._state.busy, now, outcome)
+            self._state = throttle.too_many(self._state, now, outcome)
         else:
             self._state = throttle.troubled(self._state, outcome, self._limits, now, around.chance.random())
         pause = self.paused()
         if pause is None or pause == before:
-            return
+            return None
         around.events.emit(SitePaused(str(self.plan.site), pause.at, outcome.text))
-        then()
+        return pause
+
+    def _rest(self, pause: NotBefore) -> None:
+        """Until the pause ends all that waits is in the queue, and says why."""
         self._return(self._ready.clear())
         self._backlog.put_off(pause)
 
@@ -366,8 +368,7 @@ class Site:
             self._impatience.cancel()
         for task in self._connecting:
             task.cancel()
-        for waiter in self._idle:
-            waiter.cancel()
+        self._idlers.send_all_away()
 
 
 def _is_site_trouble(outcome: Outcome) -> bool:

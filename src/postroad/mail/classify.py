@@ -12,18 +12,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from postroad.mail.hints import wait_asked
-from postroad.mail.outcome import Fault, Kind, Outcome, Reason, Scope, Stage, Trouble
+from postroad.mail.outcome import GREYLISTING, Fault, Kind, Outcome, Reason, Scope, Stage, Trouble
+from postroad.mail.printable import one_line
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Endpoint
-from postroad.mail.rules import Rule, RuleError, Rules, default_rules, load_rules
-
-__all__ = ["RuleError", "Rules", "default_rules", "judge", "judge_transaction", "load_rules"]
+from postroad.mail.rules import Rule, Rules
+from postroad.mail.transaction import Transaction
 
 # A log line and a DSN quote this; a longer text tells nobody more.
 LONGEST_TEXT = 2000
 
 _SETUP = frozenset({Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.STARTTLS, Stage.AUTH})
-_GREYLIST = frozenset({Reason.GREYLIST, Reason.MAYBE_GREYLIST})
 
 _WHILE = {
     Stage.GREETING: "receiving the initial server greeting",
@@ -112,7 +111,7 @@ def judge(
 def _delivered(reply: Reply, host: Endpoint | str | None) -> Outcome:
     detail = reply.enhanced[2:] if reply.enhanced else "0.0"
     place = None if host is None else str(host)
-    text = printable(str(reply))
+    text = one_line(str(reply), LONGEST_TEXT)
     return Outcome(Kind.DELIVERED, Scope.RECIPIENT, Reason.OK, f"2.{detail}", text, Stage.DOT, reply, place)
 
 
@@ -135,7 +134,7 @@ def _judge_refusal(
     reason = _reason(stage, reply, rule)
     hint = None
     if kind is Kind.DEFERRED:
-        hint = wait_asked(reply.text, now) if reason in _GREYLIST else None
+        hint = wait_asked(reply.text, now) if reason in GREYLISTING else None
         hint = hint or (rule.wait if rule else None)
     return _outcome(kind, _scope(stage, reply), reason, stage, reply, host, _said(stage, reply, host), hint)
 
@@ -173,7 +172,9 @@ def _outcome(
     digit = "4" if kind is Kind.DEFERRED else "5"
     detail = reply.enhanced[2:] if reply.enhanced else _DETAIL.get(reason, "0.0")
     place = None if host is None else str(host)
-    return Outcome(kind, scope, reason, f"{digit}.{detail}", printable(text), stage, reply, place, hint)
+    return Outcome(
+        kind, scope, reason, f"{digit}.{detail}", one_line(text, LONGEST_TEXT), stage, reply, place, hint
+    )
 
 
 def _judge_trouble(trouble: Trouble, host: Endpoint | str | None) -> Outcome:
@@ -188,7 +189,7 @@ def _judge_trouble(trouble: Trouble, host: Endpoint | str | None) -> Outcome:
         status = "4.5.0" if protocol else "4.4.1" if stage is Stage.CONNECT else "4.4.2"
         row = (Kind.DEFERRED, scope, Reason.PROTOCOL if protocol else Reason.NETWORK, status)
     place = None if host is None else str(host)
-    return Outcome(*row, printable(_went_wrong(trouble, place)), stage, None, place)
+    return Outcome(*row, one_line(_went_wrong(trouble, place), LONGEST_TEXT), stage, None, place)
 
 
 def _went_wrong(trouble: Trouble, host: str | None) -> str:
@@ -214,14 +215,6 @@ def _said(stage: Stage, reply: Reply, host: Endpoint | str | None) -> str:
     return f"{who} said: {reply}" + (f" (in reply to {command})" if command else "")
 
 
-def printable(text: str) -> str:
-    """One line without control characters, of bounded length."""
-    if text.isprintable() and len(text) <= LONGEST_TEXT:
-        return text
-    line = "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text)
-    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 3] + "..."
-
-
 def _name(host: Endpoint | str | None) -> str:
     if isinstance(host, Endpoint):
         return host.host
@@ -229,14 +222,7 @@ def _name(host: Endpoint | str | None) -> str:
 
 
 def judge_transaction(
-    mail: Reply | None,
-    rcpts: Sequence[Reply | None],
-    data: Reply | None,
-    dot: Reply | None,
-    trouble: Trouble | None,
-    host: Endpoint | str | None,
-    rules: Rules,
-    now: float | None = None,
+    done: Transaction, host: Endpoint | str | None, rules: Rules, now: float | None = None
 ) -> list[Outcome | None]:
     """One verdict per recipient, in their order, for a transaction that ended this way.
 
@@ -244,6 +230,7 @@ def judge_transaction(
     once on this session, no attempt counted (RFC 5321 4.5.3.1.10). At least one
     other recipient then has a verdict, so repeating comes to an end.
     """
+    mail, rcpts, data, dot = done.mail, done.rcpts, done.data, done.dot
 
     def judged(stage: Stage, what: Reply | Trouble) -> Outcome:
         return judge(stage, what, host, rules, now)
@@ -252,8 +239,8 @@ def judge_transaction(
     if delivered is not None and _all_good(rcpts):
         return [delivered] * len(rcpts)
     refused = mail is not None and mail.kind != 2
-    over = trouble is not None or any(reply.code == 421 for reply in (*rcpts, data, dot) if reply)
-    rest = judged(*_ending(mail, rcpts, data, dot, trouble))
+    over = done.trouble is not None or any(reply.code == 421 for reply in (*rcpts, data, dot) if reply)
+    rest = judged(*_ending(done))
     verdicts: list[Outcome | None] = []
     for n, reply in enumerate(rcpts):
         if reply is not None and reply.kind == 2:
@@ -278,14 +265,9 @@ def _all_good(replies: Sequence[Reply | None]) -> bool:
     return True
 
 
-def _ending(
-    mail: Reply | None,
-    rcpts: Sequence[Reply | None],
-    data: Reply | None,
-    dot: Reply | None,
-    trouble: Trouble | None,
-) -> tuple[Stage, Reply | Trouble]:
+def _ending(done: Transaction) -> tuple[Stage, Reply | Trouble]:
     """What decides for the recipients that were not refused themselves and not delivered."""
+    mail, data, dot, trouble = done.mail, done.data, done.dot, done.trouble
     if mail is not None and mail.kind != 2:
         return Stage.MAIL, mail
     if dot is not None and dot.kind != 2:
@@ -294,7 +276,7 @@ def _ending(
         return trouble.stage, trouble
     if data is not None and data.kind != 3:
         return Stage.DATA, data
-    closing = next((reply for reply in rcpts if reply is not None and reply.code == 421), None)
+    closing = next((reply for reply in done.rcpts if reply is not None and reply.code == 421), None)
     if closing is not None:
         return Stage.RCPT, closing
     if trouble is not None:

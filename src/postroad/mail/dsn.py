@@ -14,12 +14,10 @@ from postroad.mail.address import Address
 from postroad.mail.dsn_text import escape, explanation, subject
 from postroad.mail.headers import CRLF, fields, message_id, rfc5322_date
 from postroad.mail.message import Content, Recipient
-from postroad.mail.notice import Notice, Report, returns_full, wants_delay, wants_failure, wants_success
+from postroad.mail.notice import Notice, Report, returns_full
 from postroad.mail.outcome import Outcome
 from postroad.mail.timestamps import rfc3339
 from postroad.mail.xtext import XtextError, decode, split_orcpt
-
-__all__ = ["Notice", "Report", "compose", "returns_full", "wants_delay", "wants_failure", "wants_success"]
 
 _HOST = re.compile(r"\[[^\]]*\]|[^\[\]:]+")
 _STATUS = re.compile(r"[245](?:\.[0-9]{1,3}){2}")
@@ -98,7 +96,7 @@ def _recipient_fields(notice: Notice, recipient: Recipient) -> Iterator[str]:
     outcome = recipient.last
     if recipient.orcpt is not None:
         yield f"Original-Recipient: {_original_recipient(recipient.orcpt, _is_global(notice))}"
-    yield f"Final-Recipient: {_final_recipient(recipient.address)}"
+    yield f"Final-Recipient: {_final_recipient(recipient.address, _is_global(notice))}"
     yield f"Action: {notice.report}"
     yield f"Status: {_status(notice.report, outcome)}"
     if outcome is not None and (host := _host(outcome)):
@@ -153,7 +151,7 @@ def _status_type(notice: Notice) -> str:
 
 def _status(report: Report, outcome: Outcome | None) -> str:
     """The outcome's status where its class fits the action (RFC 3464 2.3.4), else that class unspecified."""
-    fitting = {Report.FAILED: "54", Report.DELAYED: "4", Report.RELAYED: "2"}[report]
+    fitting = {Report.FAILED: "54", Report.DELAYED: "4"}.get(report, "2")
     status = outcome.status if outcome is not None else ""
     if _STATUS.fullmatch(status) and status[0] in fitting:
         return status
@@ -178,8 +176,10 @@ def _decoded_envid(envid: str) -> str:
         return escape(envid)
 
 
-def _final_recipient(address: Address) -> str:
-    return f"rfc822; {address}" if address.is_ascii else f"utf-8; {address}"
+def _final_recipient(address: Address, is_global: bool) -> str:
+    if address.is_ascii:
+        return f"rfc822; {address}"
+    return f"utf-8; {address}" if is_global else f"utf-8; {escape(str(address))}"
 
 
 def _original_recipient(orcpt: str, is_global: bool) -> str:

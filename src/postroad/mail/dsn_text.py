@@ -19,11 +19,14 @@ _SUBJECTS = {
     Report.FAILED: "Undelivered mail",
     Report.DELAYED: "Delayed mail, still being tried",
     Report.RELAYED: "Mail handed on",
+    Report.EXPANDED: "Mail sent on to several",
 }
 _OPENINGS = {
     Report.FAILED: "could not be delivered to the recipients below, and will not be tried again for them.",
     Report.DELAYED: "has not been delivered yet to the recipients below.",
     Report.RELAYED: "was handed on for the recipients below, to a server that sends no reports of its own.",
+    Report.EXPANDED: "was sent on to the addresses that the recipients below stand for. "
+    "You will be told if that fails for one of them.",
 }
 _ADVICE = {
     Reason.INVALID: "Check the address: the receiving server does not know it.",

@@ -274,7 +274,7 @@ class SiteResumed:
 class Notified:
     """A delivery status notification was queued for `id` as the new message `dsn`.
 
-    `kind` is failed, delayed or relayed.
+    `kind` is failed, delayed, relayed or expanded.
     """
 
     id: str

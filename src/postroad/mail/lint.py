@@ -27,7 +27,8 @@ from postroad.mail.frozen import dataclass
 from postroad.mail.headers import CRLF, Field, fields, from_domain
 from postroad.mail.mailboxes import LONGEST
 from postroad.mail.message import Content, Lane
-from postroad.mail.reply import Reply, printable
+from postroad.mail.printable import one_line
+from postroad.mail.reply import Reply
 
 MOST: Final = 20
 _ONCE: Final = frozenset(
@@ -85,7 +86,7 @@ def lint(content: Content, facts: LintFacts) -> list[Finding]:
 def refusal(findings: list[Finding]) -> Reply:
     """The reply that refuses a message for the first of its findings."""
     first = findings[0]
-    return Reply(550, (printable(f"{first.header} {first.text} ({first.name})")[:400],), first.status)
+    return Reply(550, (one_line(f"{first.header} {first.text} ({first.name})", 400),), first.status)
 
 
 def _findings(

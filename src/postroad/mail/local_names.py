@@ -16,6 +16,7 @@ from postroad.mail.aliases import Target
 from postroad.mail.frozen import dataclass
 from postroad.mail.headers import fields
 from postroad.mail.message import EnvelopeRecipient, Notify
+from postroad.mail.notice import wants_success
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.routing import Hop
 
@@ -56,15 +57,10 @@ class LocalNames:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """The recipients after aliases, and which name became which addresses.
-
-    `expanded` are names of several recipients whose senders asked to hear of
-    success: with the list, the message has arrived (RFC 3461 5.2.7.3).
-    """
+    """The recipients after aliases, and which name became which addresses."""
 
     recipients: tuple[EnvelopeRecipient, ...]
     renamed: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    expanded: tuple[EnvelopeRecipient, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,24 +135,30 @@ class _Walk:
 
 
 def expand(recipients: Sequence[EnvelopeRecipient], names: LocalNames) -> Expansion:
-    """Every local recipient replaced by those it stands for; one that stands for nobody stays as it is."""
+    """Every local recipient replaced by those it stands for; one that stands for nobody stays as it is.
+
+    So does one that stands for several when its sender wants to hear of success: that it was
+    sent on to them is told of the name itself (`engine.forwarding`).
+    """
     kept: dict[Address, EnvelopeRecipient] = {}
     renamed: list[tuple[str, tuple[str, ...]]] = []
-    expanded: list[EnvelopeRecipient] = []
     for to in recipients:
         if to.address.domain not in names.domains:
             kept.setdefault(to.address, to)
             continue
         addresses = addresses_for(to.address.local, names)
-        if not addresses:
+        if not addresses or is_expanded(to.notify, addresses):
             kept.setdefault(to.address, to)
             continue
         renamed.append((str(to.address), tuple(map(str, addresses))))
-        if len(addresses) > 1 and to.notify and Notify.SUCCESS in to.notify:
-            expanded.append(to)
         for address in addresses:
             kept.setdefault(address, forwarded(to, address, alone=len(addresses) == 1))
-    return Expansion(tuple(kept.values()), tuple(renamed), tuple(expanded))
+    return Expansion(tuple(kept.values()), tuple(renamed))
+
+
+def is_expanded(notify: Notify | None, addresses: Sequence[Address]) -> bool:
+    """Whether a report is due of a name that was sent on to these (RFC 3461 5.2.7.3, RFC 3464 2.3.3)."""
+    return len(addresses) > 1 and wants_success(notify)
 
 
 def addresses_for(name: str, names: LocalNames) -> tuple[Address, ...]:

@@ -30,7 +30,8 @@ from postroad.mail.mime import (
     pieces,
     regions,
 )
-from postroad.mail.reply import Reply, printable
+from postroad.mail.printable import one_line
+from postroad.mail.reply import Reply
 
 CRLF = b"\r\n"
 # From one octet in six above 127 on quoted-printable is longer than base64.
@@ -77,7 +78,7 @@ def mend(
         folded = fold(head) if long_lines else head
     except CannotFold as cannot:
         return _refusal(
-            f"Header {printable(cannot.name)} has a line of more than {LONG_LINE} octets: {cannot.why}"
+            f"Header {one_line(cannot.name, 100)} has a line of more than {LONG_LINE} octets: {cannot.why}"
         )
     try:
         found = regions(head, body, depth)
@@ -153,7 +154,7 @@ class _Work:
         if method is None:
             self._high_left = self._high_left or load.high > 0
             return (
-                _too_long(load.longest, f"in a part that cannot be encoded ({printable(said.media)})")
+                _too_long(load.longest, f"in a part that cannot be encoded ({one_line(said.media, 100)})")
                 if long
                 else None
             )
@@ -172,7 +173,7 @@ class _Work:
             self._heads[number] = fold(self._original(number))
         except CannotFold as cannot:
             return _refusal(
-                f"Header {printable(cannot.name)} of a part has a line of more than {LONG_LINE} octets: "
+                f"Header {one_line(cannot.name, 100)} of a part has a line of more than {LONG_LINE} octets: "
                 f"{cannot.why}"
             )
         return None

@@ -5,6 +5,7 @@ All frozen: a change makes a new value. Times are `Instant`, seconds since 1970 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, IntFlag, StrEnum
 
 from postroad.mail.address import Address
@@ -172,6 +173,10 @@ class Location:
     length: int
 
 
+# Of what is not in the spool yet.
+NOWHERE = Location(0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """The immutable facts of an accepted message; its content lies at `location`.
@@ -195,6 +200,45 @@ class Message:
     ret: Ret | None = None
     envid: str | None = None
     handling: Handling | None = None
+
+    @classmethod
+    def of(
+        cls,
+        id: str,
+        envelope: Envelope,
+        content: Content,
+        *,
+        account: str,
+        lane: Lane,
+        received_at: Instant,
+        expires_at: Instant,
+        warn_at: Instant | None = None,
+    ) -> Message:
+        """What an envelope and its content become, not in the spool yet."""
+        body = Body.EIGHT_BIT if content.eight_bit else Body.SEVEN_BIT
+        return cls(
+            id=id,
+            sender=envelope.sender,
+            account=account,
+            lane=lane,
+            size=content.size,
+            received_at=received_at,
+            expires_at=expires_at,
+            warn_at=warn_at,
+            location=NOWHERE,
+            dotted=content.dotted,
+            body=Body.BINARY if envelope.body is Body.BINARY else body,
+            smtputf8=envelope.smtputf8,
+            ret=envelope.ret,
+            envid=envelope.envid,
+            handling=envelope.handling,
+        )
+
+    def envelope(self, recipients: tuple[EnvelopeRecipient, ...]) -> Envelope:
+        """As it was submitted, to these recipients."""
+        return Envelope(
+            self.sender, recipients, self.body, self.smtputf8, self.ret, self.envid, self.handling
+        )
 
     @property
     def begins_at(self) -> Instant:
@@ -256,6 +300,10 @@ class Delivery:
     message: Message
     recipients: tuple[Recipient, ...]
     hop: Hop
+
+    def only(self, places: Sequence[int]) -> Delivery:
+        """The same for the recipients at these places."""
+        return Delivery(self.message, tuple([self.recipients[n] for n in places]), self.hop)
 
 
 # What an attempt's time went to: a stage before the first MAIL, or the whole transaction.
@@ -324,6 +372,11 @@ class Attempt:
     connected: Seconds = 0.0
     uses: int = 1
     steps: tuple[Step, ...] = ()
+
+    @classmethod
+    def unasked(cls, delivery: Delivery, outcomes: tuple[Outcome, ...], now: Instant) -> Attempt:
+        """What ends before anybody was asked."""
+        return cls(delivery, None, None, now, now, outcomes, uses=0)
 
     def trace(self, outcome: Outcome) -> Trace | None:
         """What to keep of it for a recipient who fared so; None where nobody was asked."""

@@ -49,6 +49,7 @@ class Reason(StrEnum):
 
     OK = "ok"
     RELAYED = "relayed"
+    EXPANDED = "expanded"
     GREYLIST = "greylist"
     MAYBE_GREYLIST = "maybe-greylist"
     THROTTLE = "throttle"
@@ -76,6 +77,9 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     TOO_MANY_RECIPIENTS = "too-many-recipients"
     SCHEDULED = "scheduled"
+
+
+GREYLISTING = frozenset({Reason.GREYLIST, Reason.MAYBE_GREYLIST})
 
 
 class Fault(StrEnum):

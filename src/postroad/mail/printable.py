@@ -13,6 +13,16 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def one_line(text: str, most: int) -> str:
+    """What a stranger wrote as one printable line of at most `most` characters; what is lost shows as "?".
+
+    White space of any kind becomes a space, a longer text ends in "...".
+    """
+    if not text.isprintable():
+        text = "".join([char if char.isprintable() else " " if char.isspace() else "?" for char in text])
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def is_text(text: str) -> bool:
     """Whether it may stand in an address: printable, but for the two joiners that languages need."""
     return text.isprintable() or text.translate(_JOINERS).isprintable()

@@ -13,12 +13,10 @@ from postroad.mail.dsn import compose
 from postroad.mail.headers import rfc5322_date
 from postroad.mail.lifecycle import State
 from postroad.mail.message import (
-    Body,
     Content,
     Envelope,
     EnvelopeRecipient,
     Instant,
-    Location,
     Message,
     Notify,
     Recipient,
@@ -44,7 +42,16 @@ def returned(
     about = _refused(submission, reply, id, hostname)
     if sender is None or not about:
         return None
-    message = _message(submission, id)
+    came = submission.received_at
+    message = Message.of(
+        id,
+        submission.envelope,
+        submission.content,
+        account=submission.account,
+        lane=submission.lane,
+        received_at=came,
+        expires_at=came,
+    )
     body, long_lines = submission.content.body, submission.content.long_lines
     # A line too long may be why it was refused: what goes back is to arrive. Its header may have it, too.
     full = isinstance(body, bytes) and not long_lines and returns_full(message, Report.FAILED)
@@ -100,24 +107,4 @@ def _refused(submission: Submission, reply: Reply, id: str, hostname: str) -> tu
         )
         for n, to in enumerate(submission.envelope.recipients)
         if wants_failure(to.notify)
-    )
-
-
-def _message(submission: Submission, id: str) -> Message:
-    envelope, content, now = submission.envelope, submission.content, submission.received_at
-    return Message(
-        id,
-        envelope.sender,
-        submission.account,
-        submission.lane,
-        content.size,
-        now,
-        expires_at=now,
-        warn_at=None,
-        location=Location(0, 0, 0),
-        body=Body.EIGHT_BIT if content.eight_bit else Body.SEVEN_BIT,
-        smtputf8=envelope.smtputf8,
-        ret=envelope.ret,
-        envid=envelope.envid,
-        handling=envelope.handling,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from postroad.mail.frozen import dataclass
+from postroad.mail.printable import one_line, printable
 
 MAX_LINE = 2048
 MAX_LINES = 100
@@ -130,7 +131,7 @@ class ReplyParser:
     def _keep(self, octets: bytes) -> None:
         text = octets.decode("utf-8", "backslashreplace").rstrip()
         if not text.isprintable():
-            text = printable(text)
+            text = one_line(text, MAX_LINE)
         status = _STATUS.match(text) if text[1:2] == "." else None
         if status is not None and text[0] == chr(self._code[0]) and self._enhanced in (None, status[0]):
             self._enhanced = status[0]
@@ -142,8 +143,3 @@ class ReplyParser:
         quoted = printable(said[:MAX_QUOTED].decode("utf-8", "backslashreplace").rstrip())[:MAX_QUOTED]
         self.violation = ProtocolViolation(f"{why}: {quoted}")
         self._buffer = b""
-
-
-def printable(text: str) -> str:
-    """The text with "?" for every character that is not printable; fit for logs and headers."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -115,17 +115,12 @@ def answered(state: Throttle) -> Throttle:
         if not state.cohort and not state.halved:
             return state
         return replace(state, cohort=0.0, halved=False)
-    return replace(
-        state,
-        window=1,
-        credit=0.0,
-        cohort=0.0,
-        halved=False,
-        paused_until=None,
-        why=None,
-        probing=False,
-        failures=0,
-    )
+    return replace(_anew(state), paused_until=None, why=None, failures=0)
+
+
+def _anew(state: Throttle) -> Throttle:
+    """One connection at first, and what went before forgotten."""
+    return replace(state, window=1, credit=0.0, cohort=0.0, halved=False, probing=False)
 
 
 def succeeded(state: Throttle, limits: Limits) -> Throttle:
@@ -159,26 +154,16 @@ def troubled(state: Throttle, outcome: Outcome, limits: Limits, now: float, spre
 def _paused(state: Throttle, outcome: Outcome, limits: Limits, now: float, spread: float) -> Throttle:
     longest = max(limits.pause_first, limits.pause_longest)
     pause = min(limits.pause_first * 2.0 ** min(state.failures, 32), longest)
-    return replace(
-        state,
-        window=1,
-        credit=0.0,
-        cohort=0.0,
-        halved=False,
-        paused_until=now + pause * (0.9 + 0.2 * spread),
-        why=outcome,
-        probing=False,
-        failures=state.failures + 1,
-        since=now,
-    )
+    until = now + pause * (0.9 + 0.2 * spread)
+    return replace(_anew(state), paused_until=until, why=outcome, failures=state.failures + 1, since=now)
 
 
-def too_many(state: Throttle, open_now: int, now: float, outcome: Outcome | None = None) -> Throttle:
-    """The site said "too many connections" while `open_now` were open, the refused one included.
+def too_many(state: Throttle, now: float, outcome: Outcome | None = None) -> Throttle:
+    """The site said "too many connections" while so many were open, the refused one included.
 
     The rest may stay. With no other open, the site is paused for a minute.
     """
-    cap = max(1, open_now - 1)
+    cap = max(1, state.busy - 1)
     if state.cap is not None and now < state.capped_until:
         cap = min(cap, state.cap)
     state = replace(
@@ -190,7 +175,7 @@ def too_many(state: Throttle, open_now: int, now: float, outcome: Outcome | None
         capped=outcome,
         capped_at=now,
     )
-    if open_now > 1:
+    if state.busy > 1:
         return state
     return replace(state, paused_until=now + CROWDED_OUT, why=outcome, probing=False, since=now)
 

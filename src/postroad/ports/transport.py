@@ -65,11 +65,18 @@ class ConnectFailed(Exception):
 
 class Transport(Protocol):
     def connect(
-        self, endpoint: Endpoint, tls: Requirement, route: Route | None, *, plaintext: bool = False
+        self,
+        endpoint: Endpoint,
+        tls: Requirement,
+        route: Route | None,
+        *,
+        plaintext: bool = False,
+        hurried: bool = False,
     ) -> AbstractAsyncContextManager[Session]:
         """Connect, greet, EHLO, STARTTLS and AUTH as asked; leaving the block says QUIT and closes.
 
         `plaintext`: skip an offered STARTTLS (opportunistic level only, after TLS
-        failed before). Raises ConnectFailed.
+        failed before). `hurried`: another endpoint is left to try, so this one has less
+        time to accept the connection. Raises ConnectFailed.
         """
         ...
