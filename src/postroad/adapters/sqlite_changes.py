@@ -56,8 +56,8 @@ NO_HOP = 0
 ATTEMPTS_AT_ONCE = 3
 # Of each recipient so many attempts are kept, the latest: five days of the usual schedule make less.
 ATTEMPTS_KEPT = 40
-# Rows inserted by one statement; the last must be 1.
-ROWS_TOGETHER = (16, 4, 1)
+# Rows inserted by one statement. So many statements are kept ready for each of two tables.
+ROWS_TOGETHER = 16
 
 _to_json = msgspec.json.Encoder().encode
 
@@ -263,13 +263,10 @@ class Changes:
 
     def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
         """Many rows a statement: each statement gives the interpreter away and must get it back."""
-        start = 0
-        for size in ROWS_TOGETHER:
-            statement = _repeated(self._sql[name], size)
-            while len(rows) - start >= size:
-                together = rows[start : start + size]
-                self._execute(statement, [value for row in together for value in row])
-                start += size
+        for start in range(0, len(rows), ROWS_TOGETHER):
+            together = rows[start : start + ROWS_TOGETHER]
+            statement = _repeated(self._sql[name], len(together))
+            self._execute(statement, [value for row in together for value in row])
 
     def _hop(self, hop: Hop) -> int:
         """The integer of a hop, or NO_HOP: no recipient names it."""
