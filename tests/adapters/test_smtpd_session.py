@@ -1,4 +1,4 @@
-"""What a session does with trouble and vanishing clients, and what it tells; for words see `tests/dialogues`."""
+"""What a session does with trouble and vanishing clients, and what it tells; words: `tests/dialogues`."""
 
 from __future__ import annotations
 
