@@ -13,6 +13,7 @@ from postroad.cli.arguments import parser
 from postroad.config import load
 from postroad.config.model import STATE_DIRECTORY
 from postroad.demo.house import self_signed
+from postroad.demo.process import HANGS_AFTER
 
 SYSTEMD = Path(__file__).parent.parent / "systemd"
 UNIT = SYSTEMD / "postroad.service"
@@ -21,7 +22,9 @@ SOCKETS = sorted(SYSTEMD.glob("*.socket"))
 
 
 def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, timeout=HANGS_AFTER, check=False
+    )
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from postroad.adapters import dns as adapter
 from postroad.adapters.dns import Cache, DnsResolver, Records, absolute
+from postroad.demo.process import HANGS_AFTER
 from postroad.ports.resolver import AddressAnswer, MxAnswer, NoData, NoSuchName, TryLater
 from tests.support.dns_server import DnsServer
 
@@ -21,7 +22,7 @@ ZONE = {
 }
 
 
-def ask(server: DnsServer, timeout: float = 2.0) -> DnsResolver:
+def ask(server: DnsServer, timeout: float = HANGS_AFTER) -> DnsResolver:
     return DnsResolver([("127.0.0.1", server.port)], timeout=timeout)
 
 
@@ -131,7 +132,7 @@ async def test_an_expired_answer_is_gone() -> None:
 async def test_not_more_questions_than_allowed_are_under_way_at_once() -> None:
     names = [f"{number}.example" for number in range(10)]
     async with DnsServer(ZONE, drop=names) as server:
-        resolver = DnsResolver([("127.0.0.1", server.port)], timeout=5.0, max_in_flight=3)
+        resolver = DnsResolver([("127.0.0.1", server.port)], timeout=HANGS_AFTER, max_in_flight=3)
         tasks = [asyncio.create_task(resolver.mx(name)) for name in names]
         while len(server.asked) < 3:
             await asyncio.sleep(0)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from postroad.adapters.group_commit import MAX_BURST, GroupCommit
+from postroad.demo.process import HANGS_AFTER
 from postroad.ports.storage import StorageBroken
 from tests.support.running import running
 
@@ -118,5 +119,7 @@ def test_an_interpreter_that_forgets_to_close_still_ends() -> None:
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
-    child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    child = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANGS_AFTER
+    )
     assert (child.returncode, child.stdout) == (3, "7\n")

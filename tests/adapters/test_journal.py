@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from postroad.adapters.journal import Journal, renderer
 from postroad.adapters.journal_console import ConsoleLines
 from postroad.adapters.journal_fields import DEBUG, clean, entries
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail import events
 from postroad.mail.events import DoubleBounce, Event, InternalError, LoggedIn, LoginFailed, Removed
 from postroad.mail.outcome import Reason
@@ -33,7 +34,7 @@ def written(event: Event, format: str = "json", level: str = "debug", **options:
     stream = BytesIO()
     journal = Journal(format, level, stream, hostname="mail.example.com", now=lambda: NOW, pid=7, **options)
     journal.emit(event)
-    journal.close()
+    journal.close(HANGS_AFTER)
     return stream.getvalue().decode().splitlines()
 
 
@@ -297,7 +298,7 @@ def test_what_was_told_before_a_flush_is_written_after_it() -> None:
     for told in range(1, 400):
         journal.emit(Removed(ID))
         if told % 100 == 0:
-            journal.flush(timeout=60.0)
+            journal.flush(timeout=HANGS_AFTER)
             assert stream.getvalue().count(b"\n") == told
     journal.close()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from postroad.adapters.journal_postfix import PostfixLines, seconds
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.events import (
     Event,
     InternalError,
@@ -201,7 +202,7 @@ def test_pflogsumm_counts_what_was_received_sent_put_off_bounced_and_refused(tmp
         ],
     )
     summary = subprocess.run(
-        [require("pflogsumm"), str(log)], capture_output=True, text=True, check=True, timeout=60
+        [require("pflogsumm"), str(log)], capture_output=True, text=True, check=True, timeout=HANGS_AFTER
     )
     assert summary.stderr == ""
     counts = {
@@ -226,7 +227,11 @@ def test_pflogsumm_knows_the_notifications_that_it_counts_as_delivered(tmp_path:
         tmp_path, [accepted(), tried(failed()), Notified(ID, dsn, "failed", "a@example.com", 1500), told]
     )
     summary = subprocess.run(
-        [require("pflogsumm"), "-e", str(log)], capture_output=True, text=True, check=True, timeout=60
+        [require("pflogsumm"), "-e", str(log)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=HANGS_AFTER,
     )
     assert summary.stderr == ""
     assert re.search(r"^ +1500 +bytes delivered$", summary.stdout, re.M)
@@ -262,6 +267,6 @@ def test_fail2ban_finds_those_it_should(tmp_path: Path, mode: str, event: Event,
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
     assert done.stdout.split() == ["203.0.113.7"] * matched, done.stderr

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from postroad.adapters.oauth import AskedClaims, Endpoint, OAuthTokens, SignedClaims
 from postroad.adapters.oauth_keys import KeyRing, TokenKeyError
 from postroad.adapters.smtpd_auth import Logins
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.jwt import Demands
 from postroad.ports.logins import LoginsUnavailable
 from tests.support.door import NOW, StillClock, client, house
@@ -141,7 +142,7 @@ def issuer() -> Iterator[tuple[str, type[Issuer]]]:
 
 
 def asking(url: str) -> OAuthTokens:
-    endpoint = Endpoint(url, "post road", "s:cret", 5.0)
+    endpoint = Endpoint(url, "post road", "s:cret", HANGS_AFTER)
     return OAuthTokens(AskedClaims(endpoint), Demands("sub", scope="mail"), StillClock(), expires=False)
 
 

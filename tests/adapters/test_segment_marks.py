@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from postroad.adapters.segment_marks import SIZE, WHOLE, encode_mark, is_done, read_marks, write_marks
 from postroad.adapters.segments import Segments
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.message import Location
 from tests.support.build import record
 from tests.support.running import running
@@ -38,7 +39,7 @@ async def test_marks_are_written_while_the_spool_is_in_use(tmp_path: Path) -> No
     async with running(spool):
         first = record(1)
         spool.release(replace(first.message, location=await spool.append(first)))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANGS_AFTER):
             while not read_marks(tmp_path):
                 await asyncio.sleep(0.05)
 

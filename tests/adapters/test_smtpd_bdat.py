@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postroad.config.model import SubmissionConfig
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.canonical import relaxed_body_hash
 from postroad.mail.events import InternalError
 from postroad.mail.message import Body, StagedBody
@@ -35,7 +36,7 @@ def chunked(content: bytes, size: int) -> bytes:
 
 async def is_empty(place: House) -> None:
     """Nothing of a message that was given up is left."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS_AFTER):
         while place.spool.unfinished or place.spool.waiting or place.doors.sessions:
             await asyncio.sleep(0.001)
 
@@ -67,7 +68,7 @@ async def test_a_bare_newline_in_the_header_of_a_binary_message_is_refused_from_
 
 
 async def is_empty_of_mail(place: House) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS_AFTER):
         while place.spool.unfinished or place.spool.waiting:
             await asyncio.sleep(0.001)
     assert place.intake.submissions == []

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import pytest
 
 from postroad.config.model import Listener, SubmissionConfig
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.descriptors import Share
 from postroad.mail.events import DescriptorsScarce, DoorsFull, Refused, SessionEnded
 from tests.support.door import Client, FakeIntake, House, client, house
@@ -37,7 +38,7 @@ async def greeted(place: House, *, tls: bool = False) -> AsyncIterator[Client]:
 
 
 async def empty(place: House) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS_AFTER):
         while place.doors.sessions:
             await asyncio.sleep(0.01)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from postroad.config.model import SubmissionConfig
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.account import AccountPolicies, AccountPolicy
 from postroad.mail.events import Refused, SessionEnded
 from tests.support.door import Client, House, client, house
@@ -133,7 +134,7 @@ async def test_an_account_has_its_number_of_connections_and_others_have_theirs()
             assert place.events.of(Refused)[-1].stage == "auth"
             await one.say("QUIT")
             await one.rest()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANGS_AFTER):
                 while place.doors.sessions > 1:
                     await asyncio.sleep(0.01)
             async with greeted(place, tls=True) as four:

@@ -15,6 +15,7 @@ import pytest
 
 from postroad.adapters.smtpd_bdat import ChunkSession
 from postroad.config.model import SubmissionConfig
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.events import InternalError
 from tests.support.door import Client, House, client, house
 
@@ -91,7 +92,7 @@ def descriptors() -> int:
 
 
 async def settled(place: House, tasks: int, open_before: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS_AFTER):
         while place.doors.sessions or len(asyncio.all_tasks()) > tasks or descriptors() > open_before:
             await asyncio.sleep(0.005)
 

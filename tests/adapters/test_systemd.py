@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from postroad.adapters.systemd import Notifier, passed_sockets, watchdog_interval
+from postroad.demo.process import HANGS_AFTER
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def manager(tmp_path: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(path))
-        listening.settimeout(5)
+        listening.settimeout(HANGS_AFTER)
         yield listening, {"NOTIFY_SOCKET": str(path)}
 
 
@@ -55,7 +56,7 @@ def test_an_at_sign_names_the_abstract_space() -> None:
     name = f"postroad-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind("\0" + name)
-        listening.settimeout(5)
+        listening.settimeout(HANGS_AFTER)
         notifier = Notifier({"NOTIFY_SOCKET": "@" + name})
         assert notifier.ready()
         assert listening.recv(100) == b"READY=1"

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from postroad.config.model import Listener, SubmissionConfig
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.events import InternalError
 from tests.support.dialogue import unescape
 from tests.support.door import Client, House, client, house
@@ -91,7 +92,7 @@ async def differences(
                     await one.say("RSET")
                     await one.say(hello(listener))
         assert place.events.of(InternalError) == []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANGS_AFTER):
             while place.doors.sessions or len(asyncio.all_tasks()) > tasks:
                 await asyncio.sleep(0.01)
     return wrong

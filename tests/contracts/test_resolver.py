@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from postroad.adapters.dns import DnsResolver
+from postroad.demo.process import HANGS_AFTER
 from postroad.ports.resolver import AddressAnswer, MxRecord, NoData, NoSuchName, Resolver, TryLater
 from tests.support.dns_server import DnsServer
 from tests.support.scripted_network import ScriptedResolver
@@ -35,7 +36,7 @@ async def resolver(request: pytest.FixtureRequest) -> AsyncIterator[Resolver]:
         "empty.example": {"TXT": ["hello"]},
     }
     async with DnsServer(published, servfail=FAILING) as server:
-        yield DnsResolver([("127.0.0.1", server.port)])
+        yield DnsResolver([("127.0.0.1", server.port)], timeout=HANGS_AFTER)
 
 
 async def test_mx_records_come_as_published(resolver: Resolver) -> None:

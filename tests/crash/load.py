@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from typing import Any
 
+from postroad.demo.process import HANGS_AFTER
 from postroad.demo.world import Site
 from tests.support.submitting import Client
 
@@ -45,7 +46,7 @@ class Load:
         # Every third client writes to three.
         to = RECIPIENTS[: 1 if int(name[-1]) % 3 else 3]
         try:
-            with Client(port, timeout=15) as client:
+            with Client(port, timeout=HANGS_AFTER) as client:
                 while not self._stop.is_set():
                     number += 1
                     mark = f"{name}-{number}"
@@ -65,7 +66,7 @@ class Load:
         enough: asyncio.Future[bool] = asyncio.ensure_future(self._enough.wait())
         refused: asyncio.Future[Any] = asyncio.gather(*self._clients)
         both: set[asyncio.Future[Any]] = {enough, refused}
-        await asyncio.wait(both, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, timeout=HANGS_AFTER, return_when=asyncio.FIRST_COMPLETED)
         assert enough.done(), f"{len(self.taken)} taken, then {self.last}"
 
     async def end(self) -> list[str]:

@@ -50,7 +50,7 @@ def reader(number: int) -> str:
     return f"box{number}@harbour.example"
 
 
-@pytest.mark.timeout(60 + BACKLOG // 1000)
+@pytest.mark.timeout(600 + BACKLOG // 100)
 async def test_a_daemon_killed_with_a_long_queue_goes_on_at_once_and_has_all_of_it() -> None:
     now = time.time()
     async with World([Site("harbour.example")]) as world:

@@ -12,6 +12,7 @@ from postroad.adapters.sqlite_audit import audit
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.cli.spool_check import check
 from postroad.cli.spool_rebuild import rebuild
+from postroad.demo.process import HANGS_AFTER
 from postroad.ports.queue import QueueFilter
 from tests.crash.compaction_child import COUNT, EVERY, SEGMENT, body
 from tests.support.build import NOW, queue_id
@@ -38,7 +39,7 @@ async def start(directory: Path) -> None:
 
 async def test_wherever_a_compaction_is_killed_everything_is_there_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.crash.compaction_child", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     steps = [line.partition(" ")[2] for line in done.stdout.splitlines()]
     assert steps[-1] == "end"

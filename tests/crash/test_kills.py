@@ -15,6 +15,7 @@ import pytest
 
 from postroad.demo.process import DaemonFailed
 from postroad.demo.world import Site, World
+from postroad.mail.throttle import Limits
 from tests.crash.load import Load, again, altered, arrived
 from tests.support.daemon import Daemon
 
@@ -23,8 +24,9 @@ SEED = int(os.environ.get("POSTROAD_SEED", "1"))
 
 
 # What a receiver has taken and whose 250 we have not read yet comes twice, and nobody can help it:
-# one message a connection. On the average of many kills it is no more than this.
-DOUBLED_A_KILL = 3
+# of each connection one message. (Of a quick receiver three in all, see tests/adapters/test_smtp_dots.py;
+# whether this one is quick depends on the machine.)
+MOST_AT_A_KILL = Limits().connections
 
 
 async def kill_under_load(daemon: Daemon, name: str, chance: random.Random) -> list[str]:
@@ -39,7 +41,7 @@ async def kill_under_load(daemon: Daemon, name: str, chance: random.Random) -> l
 async def deliver_all(daemon: Daemon, site: Site, taken: set[str]) -> None:
     """However often the daemon died in an attempt, nobody has to ask for the next one."""
     try:
-        await daemon.until(lambda: taken <= set(arrived(site)), 60 + KILLS, "all that was taken")
+        await daemon.until(lambda: taken <= set(arrived(site)), what="all that was taken")
     except DaemonFailed as failed:
         waiting = await daemon.queue()
         missing = len(taken - set(arrived(site)))
@@ -51,7 +53,18 @@ def ambiguous(daemon: Daemon) -> Counter[tuple[str, str]]:
     return Counter((line["id"], to) for line in daemon.events("ambiguous") for to in line["to"])
 
 
-@pytest.mark.timeout(120 + 5 * KILLS)
+def named_at_starts(daemon: Daemon) -> list[set[str]]:
+    """Which messages were named after each start."""
+    found: list[set[str]] = []
+    for line in daemon.lines:
+        if line.get("event") == "recovered":
+            found.append(set())
+        elif line.get("event") == "ambiguous":
+            found[-1].add(line["id"])
+    return found
+
+
+@pytest.mark.timeout(600 + 30 * KILLS)
 async def test_nothing_that_had_its_250_is_lost_and_only_the_ambiguous_may_come_twice() -> None:
     chance = random.Random(SEED)
     taken: set[str] = set()
@@ -66,14 +79,13 @@ async def test_nothing_that_had_its_250_is_lost_and_only_the_ambiguous_may_come_
             status, out, _ = await daemon.process.command("spool", "check", "--json")
             assert (await daemon.queue(), status) == ([], 0), out
         counted, doubled, named = arrived(site), again(site), ambiguous(daemon)
-        repeated = doubled.total()
         heard = sum(line["heard"] for line in daemon.events("recovered"))
         print(
             f"{KILLS} kills: {len(taken)} taken, {len(counted)} arrived, {len(taken - set(counted))} lost, "
-            f"{repeated} came again, {named.total()} were reported as ambiguous, {heard} as heard"
+            f"{doubled.total()} came again, {named.total()} were reported as ambiguous, {heard} as heard"
         )
         assert taken <= set(counted)
         assert altered(site) == []
         assert doubled <= named
         assert named.total() == sum(line["ambiguous"] for line in daemon.events("recovered"))
-        assert repeated <= DOUBLED_A_KILL * KILLS
+        assert max(map(len, named_at_starts(daemon)), default=0) <= MOST_AT_A_KILL

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.demo.process import DaemonProcess, free_port
+from postroad.demo.process import HANGS_AFTER, DaemonProcess, free_port
 from postroad.mail.queue_id import format_id, parse_id
 from tests.support.daemon import Daemon
 from tests.support.requires import require
@@ -104,7 +104,7 @@ def by_sendmail(daemon: Daemon) -> None:
         input=LETTER,
         env={"POSTROAD_CONFIG": str(daemon.config)},
         check=True,
-        timeout=60,
+        timeout=HANGS_AFTER,
     )
 
 

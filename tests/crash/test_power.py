@@ -81,7 +81,7 @@ async def machine(site: Site, **environment: str) -> AsyncIterator[Machine]:
             await made.stop()
 
 
-@pytest.mark.timeout(120 + 5 * CUTS)
+@pytest.mark.timeout(600 + 30 * CUTS)
 async def test_nothing_that_had_its_250_is_lost_when_the_power_is_cut() -> None:
     chance = random.Random(CUTS)
     taken: set[str] = set()

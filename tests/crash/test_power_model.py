@@ -167,7 +167,7 @@ async def sound(state: Path) -> set[str]:
     return found
 
 
-@pytest.mark.timeout(120 + STATES)
+@pytest.mark.timeout(600 + 4 * STATES)
 async def test_no_cut_loses_or_alters_what_had_its_250() -> None:
     promised, lost = await missing_after("", STATES)
     print(f"{STATES} cuts: {promised} promised, {lost} lost")

@@ -18,6 +18,7 @@ import pytest
 
 from postroad.adapters.segments import Segments
 from postroad.adapters.sqlite_queue import SqliteQueue
+from postroad.demo.process import HANGS_AFTER
 from postroad.ports.queue import Finished, QueueFilter
 from tests.crash.storage_child import DSN, MESSAGES
 from tests.support.build import queue_id, recipient, record
@@ -62,7 +63,7 @@ class Said:
 
 def run_child(directory: Path, arrow: str, count: int) -> Said:
     command = [sys.executable, "-m", "tests.crash.storage_child", str(directory), arrow, str(count)]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    child = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER, check=False)
     assert child.stderr == ""
     assert child.returncode == (0 if arrow == "never:" else -9)
     words = [line.split() for line in child.stdout.splitlines()]
@@ -165,7 +166,7 @@ def test_each_promise_comes_after_the_syncs_that_carry_it(tmp_path: Path) -> Non
         "-o",
         str(trace),
     ]
-    subprocess.run([*strace, *command], check=True, capture_output=True, timeout=60)
+    subprocess.run([*strace, *command], check=True, capture_output=True, timeout=HANGS_AFTER)
     dirty: set[str] = set()
     promises = 0
     for line in trace.read_text("utf-8", "replace").splitlines():

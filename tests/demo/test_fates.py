@@ -49,6 +49,12 @@ def test_a_deferral_says_why_and_until_when() -> None:
     assert book.waiting
 
 
+def test_some_wait_only_when_all_have_been_turned_away_who_are_to_be() -> None:
+    book = ledger()
+    book.read({"event": "hop-deferred", "hop": "route-4:127.0.0.1:4", "text": "refused", "until": "x"})
+    assert not book.waiting
+
+
 def test_delivery_after_greylisting_says_so_with_its_attempts() -> None:
     book = ledger()
     book.read(GREYLISTED)

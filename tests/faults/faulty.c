@@ -4,6 +4,7 @@
  *                                    path that contains the text fail, so many times (0: always)
  *   FAULTY_NO_SYNC=1                 syncs do nothing and say that they did
  *   FAULTY_SLOW_SYNC=milliseconds    syncs take so much longer
+ *   FAULTY_HOLD=path:file            syncs on a path that contains the text wait as long as there is the file
  *   FAULTY_CLOCK=file                the wall clock is wrong by the seconds in the file, if there is one
  *
  * Calls: pread, pwrite, fdatasync, fsync, rename, ftruncate, open, unlink.
@@ -51,21 +52,26 @@ static int fails(const char *name, const char *path) {
     return answer;
 }
 
-static int fails_at(const char *name, int fd) {
-    char link[64], path[4096];
+/* The path of a descriptor, with a mark behind it so that it can be asked to end somewhere. */
+static int path_of(int fd, char *path, size_t size) {
+    char link[64];
     int saved = errno;
     ssize_t length;
-    if (parsed && strcmp(name, call_name))
-        return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    length = readlink(link, path, sizeof path - 2);
+    length = readlink(link, path, size - 2);
     errno = saved;
     if (length < 0)
         return 0;
-    /* So that a path can be asked to end somewhere. */
     path[length] = '$';
     path[length + 1] = 0;
-    return fails(name, path);
+    return 1;
+}
+
+static int fails_at(const char *name, int fd) {
+    char path[4096];
+    if (parsed && strcmp(name, call_name))
+        return 0;
+    return path_of(fd, path, sizeof path) && fails(name, path);
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -86,6 +92,16 @@ ssize_t pread(int fd, void *to, size_t size, off_t at) {
     return fails_at("pread", fd) ? -1 : REAL(pread)(fd, to, size, at);
 }
 
+static void be_held(int fd) {
+    const char *text = getenv("FAULTY_HOLD"), *file = text ? strchr(text, ':') : NULL;
+    char path[4096], held[256] = "";
+    if (!file || !path_of(fd, path, sizeof path))
+        return;
+    strncat(held, text, file - text < 255 ? file - text : 255);
+    while (strstr(path, held) && access(file + 1, F_OK) == 0)
+        usleep(1000);
+}
+
 static void be_slow(void) {
     const char *text = getenv("FAULTY_SLOW_SYNC");
     if (text)
@@ -96,6 +112,7 @@ int fdatasync(int fd) {
     if (fails_at("fdatasync", fd))
         return -1;
     be_slow();
+    be_held(fd);
     return getenv("FAULTY_NO_SYNC") ? 0 : REAL(fdatasync)(fd);
 }
 
@@ -103,6 +120,7 @@ int fsync(int fd) {
     if (fails_at("fsync", fd))
         return -1;
     be_slow();
+    be_held(fd);
     return getenv("FAULTY_NO_SYNC") ? 0 : REAL(fsync)(fd);
 }
 

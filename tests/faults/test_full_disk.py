@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from postroad.demo.process import HANGS_AFTER
 from postroad.demo.world import Site, World
 from tests.crash.load import Load, altered, arrived, letter
 from tests.support.daemon import Daemon
@@ -34,7 +35,7 @@ class Place:
         )
 
     async def until_arrived(self, marks: set[str]) -> None:
-        await self.daemon.until(lambda: marks <= set(arrived(self.site)), 60, "all that was taken")
+        await self.daemon.until(lambda: marks <= set(arrived(self.site)), what="all that was taken")
 
 
 @asynccontextmanager
@@ -56,7 +57,7 @@ async def place(low_water: str, late: bool = False) -> AsyncIterator[Place]:
 
 async def until_taken(here: Place, mark: str) -> None:
     """The room is looked at once a second."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANGS_AFTER):
         while not (await here.submit(mark)).startswith("250"):
             await asyncio.sleep(0.2)
 
@@ -65,7 +66,7 @@ async def test_below_the_low_water_mark_mail_is_refused_early_and_deliveries_go_
     async with place("8MiB", late=True) as here:
         assert (await here.submit("early-1")).startswith("250")
         ballast = fill_up(here.disk, leave=6 * MIB)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANGS_AFTER):
             while (await here.submit("probe-1")).startswith("250"):
                 await asyncio.sleep(0.2)
         with Client(here.daemon.port) as client:
@@ -84,7 +85,7 @@ async def test_a_disk_that_is_full_while_receiving_loses_nothing(leave: int) -> 
         load = Load(here.daemon.port, "a")
         await load.until(10)
         ballast = fill_up(here.disk, leave=leave)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANGS_AFTER):
             while not load.last.startswith("452 4.3.1"):
                 await asyncio.sleep(0.05)
         taken = set(await load.end())
@@ -121,11 +122,11 @@ async def test_compaction_that_finds_no_room_waits_for_it_and_disturbs_nobody() 
                     await daemon.event("storage-trouble", operation="compact")
                     before = len(list(spool.glob("*.seg")))
                     ballast.unlink()
-                    async with asyncio.timeout(60):
+                    async with asyncio.timeout(HANGS_AFTER):
                         while len(list(spool.glob("*.seg"))) >= before:
                             await asyncio.sleep(0.1)
                     await world["island.example"].open()
-                    await daemon.until(lambda: len(daemon.events("removed")) == 72, 60)
+                    await daemon.until(lambda: len(daemon.events("removed")) == 72)
                     assert await daemon.process.stop() == 0
                     assert (await daemon.process.command("spool", "check"))[0] == 0
         assert [len(world[name].arrivals) for name in ports] == [48, 24]

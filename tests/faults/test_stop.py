@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -12,7 +11,8 @@ from tests.crash.load import Load, altered, arrived
 from tests.support.daemon import Daemon
 from tests.support.submitting import Client
 
-LONGEST = 10.0
+# What it must not wait for takes five minutes at least.
+LONGEST = 120.0
 
 
 @pytest.mark.parametrize("enough", [1, 40, 120])
@@ -24,13 +24,11 @@ async def test_a_stop_under_load_takes_seconds_loses_nothing_and_doubles_nothing
             for name in ("a", "b"):
                 load = Load(daemon.port, name)
                 await load.until(enough)
-                began = time.monotonic()
-                assert await daemon.process.stop() == 0
-                assert time.monotonic() - began <= LONGEST
+                assert await daemon.process.stop(LONGEST) == 0
                 taken.update(await load.end())
                 await daemon.restart()
                 assert daemon.events("recovered", ambiguous=0) == daemon.events("recovered")
-            await daemon.until(lambda: taken <= set(arrived(site)), 60, "all that was taken")
+            await daemon.until(lambda: taken <= set(arrived(site)), what="all that was taken")
             assert await daemon.process.stop() == 0
             assert await daemon.queue() == []
         assert set(arrived(site).values()) == {1}
@@ -57,9 +55,7 @@ async def test_a_stop_waits_for_a_receiver_that_stalls_at_the_dot_for_seconds_on
     async with Daemon({"harbour.example": port}) as daemon:
         await daemon.submit(["box@harbour.example"], b"Subject: x\r\n\r\nx\r\n")
         await stalled.wait()
-        began = time.monotonic()
-        assert await daemon.process.stop() == 0
-        assert time.monotonic() - began <= LONGEST
+        assert await daemon.process.stop(LONGEST) == 0
         server.close()
         await daemon.restart()
         assert (await daemon.event("recovered"))["ambiguous"] == 1
@@ -72,9 +68,7 @@ async def test_a_stop_waits_for_a_submitter_in_the_middle_of_its_message_for_sec
             for command in ("MAIL FROM:<a@sender.example>", "RCPT TO:<box@harbour.example>", "DATA"):
                 await asyncio.to_thread(client.say, command)
             client.send(b"Subject: never ended\r\n")
-            began = time.monotonic()
-            assert await daemon.process.stop() == 0
-            assert time.monotonic() - began <= LONGEST
+            assert await daemon.process.stop(LONGEST) == 0
         assert await daemon.queue() == []
 
 
@@ -87,8 +81,6 @@ async def test_a_stop_does_not_wait_for_a_receiver_that_says_nothing() -> None:
     port = server.sockets[0].getsockname()[1]
     async with Daemon({"harbour.example": port}) as daemon:
         await daemon.submit(["box@harbour.example"], b"Subject: x\r\n\r\nx\r\n")
-        began = time.monotonic()
-        assert await daemon.process.stop() == 0
-        assert time.monotonic() - began <= LONGEST
+        assert await daemon.process.stop(LONGEST) == 0
         assert len(await daemon.queue()) == 1
     server.close()

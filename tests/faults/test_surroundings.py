@@ -26,7 +26,7 @@ import pytest
 
 from postroad.adapters.sqlite_log import LogWatch
 from postroad.adapters.sqlite_queue import SqliteQueue
-from postroad.demo.process import DaemonFailed, DaemonProcess
+from postroad.demo.process import HANGS_AFTER, DaemonFailed, DaemonProcess
 from postroad.demo.world import Site, World
 from tests.faults.test_calls import EX_IOERR, patient
 from tests.support.build import message, recipient
@@ -74,12 +74,14 @@ async def test_no_descriptors_are_left() -> None:
             used = len(os.listdir(f"/proc/{pid}/fd"))
             _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 4, hard))
-            clients = [socket.create_connection(("127.0.0.1", daemon.port), timeout=5) for _ in range(12)]
+            clients = [
+                socket.create_connection(("127.0.0.1", daemon.port), timeout=HANGS_AFTER) for _ in range(12)
+            ]
             while len(os.listdir(f"/proc/{pid}/fd")) < used + 4:
                 await asyncio.sleep(0.02)
             for client in clients:
                 client.close()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(HANGS_AFTER):
                 while not (await attempt(daemon)).startswith("250"):
                     await asyncio.sleep(0.1)
             await daemon.until(lambda: len(world["harbour.example"].arrivals) >= 2, what="the second message")
@@ -122,7 +124,7 @@ async def test_a_log_that_a_long_reader_lets_grow_is_told_of_and_cut_short_when_
 
     async def commit(until: Callable[[], bool]) -> None:
         nonlocal number
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANGS_AFTER):
             while not until():
                 number += 1
                 owner = message(number)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from postroad.demo.letters import Door
+from postroad.demo.process import HANGS_AFTER
 from tests.support.peers import run
 from tests.support.requires import require
 
@@ -68,7 +69,7 @@ async def by_msmtp(door: Door, folder: Path) -> None:
 
 async def by_smtplib(door: Door, folder: Path) -> None:
     def send() -> None:
-        with smtplib.SMTP("localhost", door.port, timeout=20) as client:
+        with smtplib.SMTP("localhost", door.port, timeout=HANGS_AFTER) as client:
             client.starttls(context=ssl.create_default_context(cadata=door.roots))
             client.login(door.name, door.password)
             assert client.sendmail(SENDER, [RECIPIENT], LETTER) == {}

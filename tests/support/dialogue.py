@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from postroad.config.model import SubmissionConfig
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.message import Submission
 from tests.support.door import Client, House, client, house
 
@@ -73,7 +74,7 @@ async def play(dialogue: Dialogue) -> None:
 
 async def _step(one: Client, number: int, mark: str, text: str) -> None:
     if mark == "S:":
-        heard = await asyncio.wait_for(one.reader.readline(), 10)
+        heard = await asyncio.wait_for(one.reader.readline(), HANGS_AFTER)
         said = heard.decode("ascii").removesuffix("\r\n") if heard else "<closed>"
         assert _matches(text, said), f"line {number}: wanted {text!r}, heard {said!r}"
     elif mark == "S+":

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from dkim.canonicalization import Relaxed
 
+from postroad.demo.process import HANGS_AFTER
 from tests.support.requires import require
 
 _dkimpy: Any = dkim
@@ -65,7 +66,7 @@ def opendkim_verifies(message: bytes, records: Mapping[str, bytes], folder: Path
         f"Mode v\nTestPublicKeys {folder}/keys\nSyslog no\nBackground no\nSocket local:{folder}/socket\n"
     )
     command = [require("opendkim"), "-x", str(folder / "conf"), "-v", "-t", str(folder / "message")]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    said = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER, check=False)
     return "succeeded" in said.stdout + said.stderr
 
 

@@ -16,6 +16,7 @@ import trustme
 from postroad.adapters.smtpd import Doors
 from postroad.adapters.smtpd_auth import Logins
 from postroad.config.model import Listener, SubmissionConfig
+from postroad.demo.process import HANGS_AFTER
 from postroad.engine.rights import Rights
 from postroad.mail.account import AccountPolicies
 from postroad.mail.descriptors import Share
@@ -194,7 +195,7 @@ class Client:
         """The next reply; "" where the server closed instead."""
         lines = []
         while True:
-            line = (await asyncio.wait_for(self.reader.readline(), 10)).decode()
+            line = (await asyncio.wait_for(self.reader.readline(), HANGS_AFTER)).decode()
             lines.append(line.rstrip("\r\n"))
             if line[3:4] != "-":
                 return "\n".join(lines)
@@ -212,7 +213,7 @@ class Client:
 
     async def rest(self) -> bytes:
         """All that comes until the server closes."""
-        return await asyncio.wait_for(self.reader.read(), 10)
+        return await asyncio.wait_for(self.reader.read(), HANGS_AFTER)
 
     def half_close(self) -> None:
         self.writer.write_eof()
@@ -261,7 +262,7 @@ async def into_data(one: Client) -> None:
 
 
 async def how_it_ended(place: House) -> list[str]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS_AFTER):
         while not place.events.of(SessionEnded):
             await asyncio.sleep(0.001)
     return [event.how for event in place.events.of(SessionEnded)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from postroad.adapters import local_client
 from postroad.adapters.hub import EventHub
 from postroad.adapters.local import LocalDoor, LocalSettings
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.address import Address
 from postroad.mail.events import Event
 from postroad.mail.message import Submission
@@ -93,7 +94,9 @@ class Office:
 
     async def ask(self, request: Mapping[str, object], content: bytes = b"") -> Answers:
         """All answers to one request; raises what the client raises."""
-        return await asyncio.to_thread(lambda: list(local_client.ask(self.path, request, content, 20.0)))
+        return await asyncio.to_thread(
+            lambda: list(local_client.ask(self.path, request, content, HANGS_AFTER))
+        )
 
     def emit(self, *events: Event) -> None:
         for event in events:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from postroad.demo.process import free_port
+from postroad.demo.process import HANGS_AFTER, free_port
 from tests.support.requires import as_root, require
 
 MAIN_CF = """\
@@ -153,7 +153,7 @@ class Postfix:
                 stderr=asyncio.subprocess.DEVNULL,
             )
             await stop.wait()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(HANGS_AFTER):
                 await self._process.wait()
         if as_root():
             await asyncio.to_thread(
@@ -203,7 +203,7 @@ def without_trace(octets: bytes) -> bytes:
 
 
 async def wait_port(
-    port: int, process: asyncio.subprocess.Process, log: object = None, timeout: float = 20
+    port: int, process: asyncio.subprocess.Process, log: object = None, timeout: float = HANGS_AFTER
 ) -> None:
     """Return once something listens on the port; AssertionError when `process` ends or takes too long."""
     deadline = asyncio.get_running_loop().time() + timeout
@@ -219,7 +219,7 @@ async def wait_port(
 
 
 async def run(
-    *command: str, stdin: bytes = b"", timeout: float = 60, env: dict[str, str] | None = None
+    *command: str, stdin: bytes = b"", timeout: float = HANGS_AFTER, env: dict[str, str] | None = None
 ) -> str:
     """Run a program to its end; its output. AssertionError with the output when it fails."""
     process = await asyncio.create_subprocess_exec(
@@ -259,5 +259,4 @@ async def smtp_source(
         require("smtp-source", "postfix"),
         *("-N", "-s", str(sessions), "-m", str(count), "-l", str(length)),
         *("-f", sender, "-t", recipient, "-d", f"inet:127.0.0.1:{port}"),
-        timeout=120,
     )

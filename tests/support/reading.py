@@ -9,6 +9,7 @@ import re
 import termios
 from pathlib import Path
 
+from postroad.demo.process import HANGS_AFTER
 from tests.support.peers import run
 from tests.support.requires import require
 
@@ -47,7 +48,7 @@ async def read_by_mutt(octets: bytes, directory: Path) -> str:
             start_new_session=True,
         )
         asyncio.get_running_loop().add_reader(ours, _swallow, ours)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANGS_AFTER):
             await process.wait()
     finally:
         asyncio.get_running_loop().remove_reader(ours)

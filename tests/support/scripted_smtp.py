@@ -33,6 +33,8 @@ from typing import cast
 
 import trustme
 
+from postroad.demo.process import HANGS_AFTER
+
 Script = Callable[["Peer"], Awaitable[None]]
 
 ALL_OFFERED = ("PIPELINING", "SIZE 10485760", "8BITMIME", "SMTPUTF8", "DSN")
@@ -219,7 +221,7 @@ class ScriptedSmtp:
         self._server.close()
         if self._tasks:
             # The client's side is closed by now: scripts end by themselves, or hang.
-            await asyncio.wait(self._tasks, timeout=5 if kind is None else 1)
+            await asyncio.wait(self._tasks, timeout=HANGS_AFTER if kind is None else 1)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

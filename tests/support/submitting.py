@@ -6,11 +6,13 @@ import socket
 from collections.abc import Sequence
 from types import TracebackType
 
+from postroad.demo.process import HANGS_AFTER
+
 
 class Client:
     """A plain SMTP conversation over a blocking socket; on entering EHLO is said, after a greeting of 220."""
 
-    def __init__(self, port: int, timeout: float = 30.0) -> None:
+    def __init__(self, port: int, timeout: float = HANGS_AFTER) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self._file = self._socket.makefile("rb")
         self.greeting = ""

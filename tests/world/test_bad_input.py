@@ -11,16 +11,11 @@ import pytest
 
 from postroad.demo.verdict import failed_recipients, parsed
 from postroad.demo.world import Site, World
-from tests.support.daemon import Daemon
+from tests.support.daemon import RARELY, Daemon
 from tests.support.submitting import Client, hand_in
 
 LETTER = b"From: <anna@sender.example>\r\nSubject: x\r\n\r\nx\r\n"
 RECIPIENT = "bert@harbour.example"
-# Seldom enough that between two tries there is time for a look.
-RARELY = {
-    "retry": {"schedule": ["4m"]},
-    "delivery": {"allow_private_addresses": True, "pause_first": "4m", "pause_longest": "4m"},
-}
 
 
 async def test_serve_names_every_problem_of_its_configuration_at_once_and_ends_with_78() -> None:
@@ -134,7 +129,7 @@ async def test_a_receiver_that_talks_nonsense_leaves_the_message_waiting(words: 
         )
         assert daemon.events("tried", status="sent") == []
         assert daemon.events("tried", status="failed") == []
-        (row,) = await daemon.queue()
+        (row,) = await daemon.at_rest()
         assert (row["id"], row["state"]) == (id, "waiting")
         assert row["reason"].isprintable()
 

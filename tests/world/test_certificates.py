@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import trustme
 from cryptography import x509
 
+from postroad.demo.process import HANGS_AFTER
 from tests.support.daemon import Daemon
 
 CA = trustme.CA()
@@ -29,7 +30,7 @@ def shown(port: int, name: str) -> int:
     """The serial number of what a client is shown that asks for `name`."""
     context = ssl.create_default_context()
     CA.configure_trust(context)
-    with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=HANGS_AFTER) as client:
         client._host = name  # type: ignore[attr-defined]
         client.starttls(context=context)
         assert client.sock is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from postroad.demo.process import HANGS_AFTER
 from postroad.demo.world import Site, World
 from tests.support.clients import BODY, CLIENTS, RECIPIENT, SENDER, SUBJECT, Client
 from tests.support.daemon import Daemon
@@ -47,7 +48,7 @@ async def test_a_wrong_password_is_refused_and_logged() -> None:
     door = daemon.guard()
 
     def send() -> int:
-        with smtplib.SMTP("localhost", door.port, timeout=20) as client:
+        with smtplib.SMTP("localhost", door.port, timeout=HANGS_AFTER) as client:
             client.starttls(context=ssl.create_default_context(cadata=door.roots))
             try:
                 client.login(door.name, "wrong horse")
@@ -66,7 +67,7 @@ async def test_a_client_without_login_sends_nothing() -> None:
     door = daemon.guard()
 
     def send() -> int:
-        with smtplib.SMTP("localhost", door.port, timeout=20) as client:
+        with smtplib.SMTP("localhost", door.port, timeout=HANGS_AFTER) as client:
             client.starttls(context=ssl.create_default_context(cadata=door.roots))
             client.ehlo()
             return client.mail(SENDER)[0]

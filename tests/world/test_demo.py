@@ -1,4 +1,7 @@
-"""`postroad demo` as anybody runs it: piped, on a terminal, interrupted."""
+"""`postroad demo` as anybody runs it: piped, on a terminal, interrupted.
+
+How long it takes is a matter of the machine, but for its waits: see tests/demo/test_schedule.py.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,11 @@ import pty
 import signal
 import sys
 import tempfile
-import time
 
 DEMO = (sys.executable, "-m", "postroad", "demo")
-LONGEST = 20.0
 
 
-async def test_the_demonstration_ends_well_in_time_and_tells_every_fate_in_lines() -> None:
-    began = time.monotonic()
+async def test_the_demonstration_ends_well_and_tells_every_fate_in_lines() -> None:
     process = await asyncio.create_subprocess_exec(
         *DEMO,
         stdin=asyncio.subprocess.DEVNULL,
@@ -25,7 +25,6 @@ async def test_the_demonstration_ends_well_in_time_and_tells_every_fate_in_lines
     )
     out, err = (text.decode() for text in await process.communicate())
     assert (process.returncode, err) == (0, ""), out
-    assert time.monotonic() - began < LONGEST
     assert "\x1b" not in out
     for words in ("delivered after greylisting", "refused: 550 5.1.1", "bounce ", "$ postroad queue list"):
         assert words in out
@@ -36,7 +35,16 @@ async def test_on_a_terminal_the_table_is_redrawn_in_place() -> None:
     ours, theirs = pty.openpty()
     painted = bytearray()
     loop = asyncio.get_running_loop()
-    loop.add_reader(ours, lambda: painted.extend(os.read(ours, 65536)))
+    ended = asyncio.Event()
+
+    def read() -> None:
+        try:
+            painted.extend(os.read(ours, 65536))
+        except OSError:
+            # Nobody has the other side open any more, and all of it was read.
+            loop.remove_reader(ours)
+            ended.set()
+
     try:
         process = await asyncio.create_subprocess_exec(
             *DEMO,
@@ -46,11 +54,15 @@ async def test_on_a_terminal_the_table_is_redrawn_in_place() -> None:
             env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
             start_new_session=True,
         )
+    finally:
+        os.close(theirs)
+    loop.add_reader(ours, read)
+    try:
         assert await process.wait() == 0, painted.decode()
+        await ended.wait()
     finally:
         loop.remove_reader(ours)
         os.close(ours)
-        os.close(theirs)
     assert b"\x1b[10A\x1b[J" in painted
     assert b"Every message ended as it should" in painted
 

@@ -20,21 +20,23 @@ async def test_a_greylisted_message_arrives_with_the_first_try_after_the_window(
     hours = 0.0
     async with World([Site("patience.example", greylisting(1.0, lambda: hours))]) as world:
         site = world["patience.example"]
-        # Long enough for a look at the queue between two tries.
-        async with Daemon({"patience.example": site.port}, {"retry": {"greylist": ["3s"]}}) as daemon:
+        async with Daemon({"patience.example": site.port}) as daemon:
             await daemon.submit(["gwen@patience.example"], LETTER)
             deferred = await daemon.event("tried", status="deferred")
-            (row,) = await daemon.queue()
-            await daemon.until(lambda: len(daemon.events("tried", status="deferred")) == 2)
+            (row,) = await daemon.at_rest()
+            # However many tries fell within the window while we looked: two, that there was a second.
+            await daemon.until(lambda: row["next_attempt"] in nexts(daemon) and len(site.turned_away) >= 2)
             hours = 1.0
             sent = await daemon.event("tried", status="sent")
         assert "greylist" in deferred["reason"]
         assert (row["state"], row["recipient"]) == ("waiting", "gwen@patience.example")
-        assert row["next_attempt"] == deferred["next"]
         assert "Greylisted" in row["reason"] or "greylist" in row["reason"]
-        # The first refusal, one within the window, then in.
-        assert (sent["attempts"], len(site.turned_away)) == (3, 2)
+        assert sent["attempts"] == len(site.turned_away) + 1
         assert len(site.arrivals) == 1
+
+
+def nexts(daemon: Daemon) -> set[object]:
+    return {line["next"] for line in daemon.events("tried", status="deferred")}
 
 
 async def test_a_site_that_is_down_gets_its_mail_once_it_is_up() -> None:

@@ -20,7 +20,7 @@ LETTER = (
 
 async def settled(daemon: Daemon, count: int) -> None:
     """The daemon has let go of `count` messages."""
-    await daemon.until(lambda: len(daemon.events("removed")) >= count, 60, f"{count} messages removed")
+    await daemon.until(lambda: len(daemon.events("removed")) >= count, what=f"{count} messages removed")
 
 
 async def test_each_of_a_thousand_messages_reaches_postfix_exactly_once() -> None:

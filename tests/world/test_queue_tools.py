@@ -7,7 +7,7 @@ import os
 
 from postroad.demo.process import free_port
 from postroad.demo.world import Site, World
-from tests.support.daemon import Daemon
+from tests.support.daemon import RARELY, Daemon
 
 LETTER = b"Subject: hello\r\n\r\nhello\r\n"
 
@@ -23,9 +23,10 @@ async def test_a_second_daemon_says_who_holds_the_queue_and_since_when() -> None
 
 async def test_an_attempt_is_shown_with_its_host_reply_and_steps() -> None:
     dead = free_port()
-    async with Daemon({"harbour.example": dead}) as daemon:
+    async with Daemon({"harbour.example": dead}, RARELY) as daemon:
         id = await daemon.submit(["b@harbour.example"], LETTER)
         await daemon.event("tried", status="deferred", id=id)
+        await daemon.at_rest()
         status, out, err = await daemon.process.command("queue", "show", id, "--json")
         assert status == 0, err
         (recipient,) = json.loads(out)["recipients"]
@@ -41,13 +42,14 @@ async def test_an_attempt_is_shown_with_its_host_reply_and_steps() -> None:
 
 
 async def test_why_names_the_pause_the_refusal_it_came_of_and_the_line_that_sets_it() -> None:
-    async with Daemon({"harbour.example": free_port()}) as daemon:
+    async with Daemon({"harbour.example": free_port()}, RARELY) as daemon:
         id = await daemon.submit(["b@harbour.example"], LETTER)
         await daemon.event("site-paused")
+        await daemon.at_rest()
         status, out, err = await daemon.process.command("why", id, "--json")
         assert status == 0, err
         row = json.loads(out)
-        line = daemon.config.read_text().splitlines().index('pause_first = "1s"') + 1
+        line = daemon.config.read_text().splitlines().index('pause_first = "4h"') + 1
         assert (row["constraint"], row["origin"]) == ("site-paused", f"{daemon.config}:{line}")
         assert "connection refused" in row["learned"]
         assert row["learned_at"] <= row["next_try"]

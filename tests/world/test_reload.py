@@ -13,9 +13,9 @@ from pathlib import Path
 from postroad.adapters import local_client
 from postroad.adapters.accounts_file import add_account
 from postroad.demo.house import self_signed
+from postroad.demo.process import HANGS_AFTER
 from postroad.demo.world import Site, World
 from tests.support.daemon import Daemon
-from tests.support.submitting import hand_in
 
 LETTER = b"From: <anna@sender.example>\r\nSubject: x\r\n\r\nx\r\n"
 RELOADS = 100
@@ -63,7 +63,7 @@ async def test_a_hundred_reloads_under_load_refuse_lose_and_leave_nothing() -> N
         self_signed(daemon.directory)
         daemon.change({"tls": {"certificate": "cert.pem", "key": "key.pem"}})
         async with daemon:
-            before = smtplib.SMTP("127.0.0.1", daemon.port, timeout=30)
+            before = smtplib.SMTP("127.0.0.1", daemon.port, timeout=HANGS_AFTER)
             before.ehlo("client.example")
             before.mail("anna@sender.example")
             sent = 0
@@ -73,9 +73,7 @@ async def test_a_hundred_reloads_under_load_refuse_lose_and_leave_nothing() -> N
                 nonlocal sent
                 while busy:
                     # Raises where anything but 250 is answered.
-                    await asyncio.to_thread(
-                        hand_in, daemon.port, "anna@sender.example", ["bert@harbour.example"], LETTER
-                    )
+                    await daemon.submit(["bert@harbour.example"], LETTER)
                     sent += 1
 
             clients = [asyncio.create_task(submit()) for _ in range(2)]
@@ -88,6 +86,9 @@ async def test_a_hundred_reloads_under_load_refuse_lose_and_leave_nothing() -> N
                     clients = [asyncio.create_task(submit()) for _ in range(2)]
                 answer = await asyncio.to_thread(reload, daemon)
                 assert answer == {"done": True, "problems": [], "needs_restart": []}
+                while sent < n // 2 and not any(client.done() for client in clients):
+                    # Under load, whichever of the two is quicker here.
+                    await asyncio.sleep(0.001)
             busy = False
             await asyncio.gather(*clients)
             late = await held(daemon)
@@ -96,7 +97,6 @@ async def test_a_hundred_reloads_under_load_refuse_lose_and_leave_nothing() -> N
             assert before.data(LETTER)[0] == 250
             before.quit()
             await daemon.until(lambda: len(world["harbour.example"].arrivals) == sent + 1)
-            assert sent > WARM
             assert len(world["harbour.example"].arrivals) == sent + 1
             assert len(daemon.events("reloaded", problems=[])) == RELOADS
         # What is just ending may be in either count; one task or descriptor left by each reload makes eighty.
@@ -148,25 +148,25 @@ async def test_the_command_says_what_takes_a_restart_and_what_is_wrong_where() -
 
 async def test_limits_of_the_door_are_those_of_the_last_reload_for_who_comes_then() -> None:
     async with Daemon() as daemon:
-        with smtplib.SMTP("127.0.0.1", daemon.port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", daemon.port, timeout=HANGS_AFTER) as client:
             client.ehlo("client.example")
             daemon.change({"submission": {"max_message_size": "1MiB"}})
             assert (await asyncio.to_thread(reload, daemon))["needs_restart"] == []
             assert client.esmtp_features["size"] == str(50 << 20)
-        with smtplib.SMTP("127.0.0.1", daemon.port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", daemon.port, timeout=HANGS_AFTER) as client:
             client.ehlo("client.example")
             assert client.esmtp_features["size"] == str(1 << 20)
 
 
 def certificate(port: int) -> bytes:
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=HANGS_AFTER) as client:
         client.starttls(context=unverified())
         assert isinstance(client.sock, ssl.SSLSocket)
         return client.sock.getpeercert(binary_form=True) or b""
 
 
 def logs_in(port: int, name: str, password: str) -> bool:
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", port, timeout=HANGS_AFTER) as client:
         client.starttls(context=unverified())
         try:
             client.login(name, password)

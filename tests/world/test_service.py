@@ -6,7 +6,6 @@ import os
 import signal
 import smtplib
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,9 @@ import pytest
 
 from postroad.adapters import local_client
 from postroad.demo.house import dkim_key, self_signed
-from postroad.demo.process import free_port
+from postroad.demo.process import HANGS_AFTER, free_port
 from tests.support.daemon import toml
+from tests.support.disks import preloaded
 from tests.support.requires import as_root, require
 
 WATCHDOG = 0.4
@@ -69,7 +69,7 @@ class Manager:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def hear(self, what: str, seconds: float = 20.0) -> None:
+    def hear(self, what: str, seconds: float = HANGS_AFTER) -> None:
         """Until the daemon has said that."""
         end = time.monotonic() + seconds
         while not any(line.startswith(what) for line in self.said):
@@ -147,28 +147,31 @@ def test_it_says_when_it_is_ready_reloads_and_stops(manager: Manager) -> None:
         process.send_signal(signal.SIGTERM)
         manager.hear("EXTEND_TIMEOUT_USEC=")
         manager.hear("STOPPING=1")
-        assert process.wait(20) == 0
+        assert process.wait(HANGS_AFTER) == 0
 
 
 def test_the_watchdog_is_fed_while_the_index_moves_and_not_while_it_does_not(manager: Manager) -> None:
-    with manager.running(WATCHDOG_USEC=str(int(WATCHDOG * 1e6))):
+    held = manager.folder / "held"
+    stuck = preloaded(FAULTY_HOLD=f"queue.sqlite-wal:{held}")
+    with manager.running(WATCHDOG_USEC=str(int(WATCHDOG * 1e6)), **stuck):  # type: ignore[arg-type]
         manager.hear("READY=1")
         for _ in range(3):
-            assert manager.fed_within(10)
-        lock = sqlite3.connect(manager.folder / "state/queue.sqlite", isolation_level=None)
-        lock.execute("BEGIN IMMEDIATE")
+            assert manager.fed_within(HANGS_AFTER)
+        # From here on the commit of the index does not end.
+        held.touch()
         with socket.socket(socket.AF_UNIX) as submitting:
             submitting.connect(str(manager.folder / "state/postroad.sock"))
             line = b'{"verb":"submit","sender":"a@b.example","recipients":["c@d.example"],"size":3}\n'
             submitting.sendall(line + b"x\r\n")
-            deadline = time.monotonic() + 10
-            while '"part":"index"' not in manager.log and time.monotonic() < deadline:
+            deadline = time.monotonic() + HANGS_AFTER
+            while '"part":"index"' not in manager.log:
+                assert time.monotonic() < deadline
                 time.sleep(0.05)
             manager.drain()
             assert not manager.fed_within(3 * WATCHDOG)
-            lock.execute("ROLLBACK")
-            lock.close()
-            assert manager.fed_within(10)
+            held.unlink()
+            assert manager.fed_within(HANGS_AFTER)
+            submitting.settimeout(HANGS_AFTER)
             assert b'"code":250' in submitting.recv(4096)
 
 
@@ -184,12 +187,12 @@ def test_sockets_of_socket_units_serve_and_the_local_one_outlives_the_daemon(man
         passed = {"passed": [door, local], "LISTEN_FDS": "2", "LISTEN_FDNAMES": "smtp:local"}
         with manager.running(**passed) as process:  # type: ignore[arg-type]
             manager.hear("READY=1")
-            with smtplib.SMTP("127.0.0.1", door.getsockname()[1], timeout=20) as client:
+            with smtplib.SMTP("127.0.0.1", door.getsockname()[1], timeout=HANGS_AFTER) as client:
                 assert client.noop()[0] == 250
             path = manager.folder / "state/postroad.sock"
             assert [answer["running"] for answer in local_client.ask(path, {"verb": "status"})] == [True]
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(HANGS_AFTER) == 0
         assert (manager.folder / "state/postroad.sock").is_socket()
 
 
@@ -197,7 +200,7 @@ def test_a_socket_that_nobody_listens_at_is_a_matter_of_the_configuration(manage
     with socket.create_server(("127.0.0.1", 0)) as passed:
         with manager.running(passed=[passed], LISTEN_FDS="1", LISTEN_FDNAMES="smtp") as daemon:
             # Of RestartPreventExitStatus.
-            assert daemon.wait(20) == os.EX_CONFIG
+            assert daemon.wait(HANGS_AFTER) == os.EX_CONFIG
     assert 'address = "systemd:smtp"' in manager.log
 
 
@@ -216,11 +219,11 @@ def test_keys_come_as_credentials(manager: Manager) -> None:
     (manager.folder / "postroad.toml").write_text(toml(configured))
     with manager.running(CREDENTIALS_DIRECTORY=str(credentials)):
         manager.hear("READY=1")
-        with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", port, timeout=HANGS_AFTER) as client:
             client.ehlo("client.example")
             assert client.has_extn("starttls")
     with manager.running() as process:
-        assert process.wait(20) == os.EX_CONFIG
+        assert process.wait(HANGS_AFTER) == os.EX_CONFIG
         assert "which systemd sets for LoadCredential=" in manager.log
 
 
@@ -252,7 +255,7 @@ def test_started_as_root_it_binds_and_reads_keys_and_is_somebody_else_then(manag
         subprocess.run([*as_root(), "touch", manager.folder / "key.pem"], check=True)
         (answer,) = subprocess_ask(path, "reload")
         assert f'"needs_restart":["{manager.folder}/key.pem (only root can read it)"]' in answer
-        with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", port, timeout=HANGS_AFTER) as client:
             client.ehlo("client.example")
             assert client.has_extn("starttls")
 
@@ -274,6 +277,6 @@ def test_a_queue_of_somebody_else_is_refused_with_the_cure(manager: Manager) -> 
     (manager.folder / "state").mkdir(mode=0o711)
     subprocess.run([*as_root(), "chown", "nobody", manager.folder / "state"], check=True)
     with manager.running() as process:
-        assert process.wait(20) == os.EX_CONFIG
+        assert process.wait(HANGS_AFTER) == os.EX_CONFIG
         assert "belongs to nobody, and this runs as" in manager.log
         assert "chown -R" in manager.log

@@ -29,7 +29,8 @@ async def test_sigterm_with_a_client_connected_does_not_wait_for_it() -> None:
     async with Daemon() as daemon:
         client = await asyncio.to_thread(Client, daemon.port)
         with client:
-            assert await daemon.process.stop(timeout=20) == 0
+            # Sooner than the five minutes that it may be idle.
+            assert await daemon.process.stop() == 0
 
 
 async def test_sighup_takes_a_new_route_without_losing_the_connection() -> None:

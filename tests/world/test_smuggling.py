@@ -14,6 +14,7 @@ from itertools import product
 
 import pytest
 
+from postroad.demo.process import HANGS_AFTER
 from tests.support.daemon import Daemon
 
 # Every way in which up to three of CR, LF and NUL can stand together, CRLF itself included.
@@ -81,7 +82,7 @@ class Raw:
     """One connection, octets as they are, replies by their codes."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=HANGS_AFTER)
         self._file = self._socket.makefile("rb")
         self.code()
         self.say("EHLO c")
@@ -163,7 +164,7 @@ async def test_nothing_bare_reaches_a_receiver_and_nothing_in_a_message_becomes_
             accepted = await sent(daemon, made, chunks)
             assert accepted > len(made) / 3
             await daemon.until(
-                lambda: len(daemon.events("removed")) == accepted, 60, f"{accepted} messages removed"
+                lambda: len(daemon.events("removed")) == accepted, what=f"{accepted} messages removed"
             )
             clean(daemon)
         assert len(kept.messages) == accepted

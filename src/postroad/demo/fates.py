@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from postroad.demo.letters import Letter
+from postroad.demo.letters import ENDS, End, Letter
 
 Line = dict[str, Any]
 
@@ -73,7 +73,8 @@ class Ledger:
 
     @property
     def waiting(self) -> bool:
-        return any(fate.stand is Stand.WAITING for fate in self.fates)
+        """Everybody who is to be greylisted has been turned away once."""
+        return all(fate.waited_for for fate in self.fates if ENDS[fate.recipient] is End.AFTER_GREYLISTING)
 
     def accepted(self, letter: Letter, id: str) -> None:
         """The daemon said 250 for a letter."""

@@ -14,6 +14,8 @@ from email.policy import SMTP as SMTP_POLICY
 from email.utils import localtime, make_msgid
 from enum import StrEnum
 
+from postroad.demo.process import HANGS_AFTER
+
 HARBOUR = "harbour.example"
 PATIENCE = "patience.example"
 CLOSED = "closed.example"
@@ -106,7 +108,7 @@ def submit(letter: Letter, door: Door) -> str:
     Blocks; raises SubmissionRefused or what smtplib raises.
     """
     context = ssl.create_default_context(cadata=door.roots)
-    with smtplib.SMTP("localhost", door.port, timeout=20) as client:
+    with smtplib.SMTP("localhost", door.port, timeout=HANGS_AFTER) as client:
         client.starttls(context=context)
         client.login(door.name, door.password)
         client.ehlo_or_helo_if_needed()

@@ -15,6 +15,7 @@ import random
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ LINE_LIMIT = 8 * 1024 * 1024
 # Below the range of ephemeral ports, so that no outgoing connection takes the
 # number between our look and the daemon's bind.
 PORTS = range(20_000, 32_000)
+# How many numbers are kept from others at one time.
+PROMISED = 32
+# Seconds after which what has not come will not come, on the slowest machine too.
+HANGS_AFTER = 120.0
 
 Line = dict[str, Any]
 
@@ -32,11 +37,24 @@ class DaemonFailed(Exception):
     """The daemon ended, or did not do in time what it was waited for; the text ends with its last words."""
 
 
+# Of numbers that were given out: descriptors of sockets whose names keep them from other processes.
+_promised: deque[int] = deque()
+
+
 def free_port() -> int:
-    """A port number on 127.0.0.1 that nobody has bound right now."""
+    """A port number on 127.0.0.1 that nobody has bound right now, and that no other process was given.
+
+    What was given out is kept, the latest of them, by a name in the abstract space of Unix sockets
+    (unix(7)): it goes with this process, and reaches as far as ports do.
+    """
     for port in random.sample(PORTS, 200):
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with name, socket.socket() as probe, contextlib.suppress(OSError):
+            name.bind(f"\0postroad-port-{port}")
             probe.bind(("127.0.0.1", port))
+            _promised.append(name.detach())
+            if len(_promised) > PROMISED:
+                os.close(_promised.popleft())
             return port
     raise DaemonFailed("no free port between 20000 and 32000 on 127.0.0.1")
 
@@ -100,7 +118,7 @@ class DaemonProcess:
         """Have `listener` called with every log line from now on."""
         self._listeners.append(listener)
 
-    async def start(self, timeout: float = 15.0) -> None:
+    async def start(self, timeout: float = HANGS_AFTER) -> None:
         """Start it and return once it is READY; DaemonFailed when it ends or takes too long."""
         path = self.config.parent / "notify.sock"
         path.unlink(missing_ok=True)
@@ -170,7 +188,7 @@ class DaemonProcess:
         for listener in self._listeners:
             listener(line)
 
-    async def until(self, true: Callable[[], bool], timeout: float = 30.0, what: str = "") -> None:
+    async def until(self, true: Callable[[], bool], timeout: float = HANGS_AFTER, what: str = "") -> None:
         """Return once `true()`, asked after every log line; DaemonFailed after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout), self._news:
@@ -194,7 +212,7 @@ class DaemonProcess:
     def signal(self, number: signal.Signals) -> None:
         self._running.send_signal(number)
 
-    async def wait(self, timeout: float = 30.0) -> int:
+    async def wait(self, timeout: float = HANGS_AFTER) -> int:
         """Its exit status, once it has ended; DaemonFailed when it goes on."""
         try:
             async with asyncio.timeout(timeout):
@@ -204,7 +222,7 @@ class DaemonProcess:
         await self._drained()
         return status
 
-    async def stop(self, timeout: float = 30.0) -> int:
+    async def stop(self, timeout: float = HANGS_AFTER) -> int:
         """SIGTERM, and the exit status."""
         if self._running.returncode is None:
             self.signal(signal.SIGTERM)
@@ -220,7 +238,7 @@ class DaemonProcess:
         await self._process.wait()
         await self._drained()
 
-    async def command(self, *words: str, timeout: float = 30.0) -> tuple[int, str, str]:
+    async def command(self, *words: str, timeout: float = HANGS_AFTER) -> tuple[int, str, str]:
         """Run another `postroad` command with the same configuration: status, stdout, stderr."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,

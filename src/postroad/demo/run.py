@@ -28,8 +28,20 @@ from postroad.demo.world import Site, World, accepting, greylisting, refusing
 
 GREYLIST_WINDOW = 3.0
 DAWN_AFTER = 4.0
-PATIENCE_OF_OURS = 18.0
 INTERRUPTED = 130
+
+
+class Hourglass:
+    """Seconds since it was turned; none before. What happens first is then the same on every machine."""
+
+    def __init__(self) -> None:
+        self._turned: float | None = None
+
+    def turn(self) -> None:
+        self._turned = time.monotonic()
+
+    def __call__(self) -> float:
+        return 0.0 if self._turned is None else time.monotonic() - self._turned
 
 
 class DemoFailed(Exception):
@@ -57,7 +69,8 @@ async def _demo(directory: Path) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     began = time.monotonic()
     post = letters()
-    async with _world(directory) as world:
+    patience = Hourglass()
+    async with _world(directory, patience) as world:
         house = furnish(directory, free_port(), world.sites.values())
         ledger = Ledger(post, {site.domain: f"127.0.0.1:{site.port}" for site in world.sites.values()})
         table = Table(ledger.fates, sys.stdout)
@@ -67,7 +80,7 @@ async def _demo(directory: Path) -> int:
         try:
             _introduce(table, house)
             await daemon.start()
-            await _correspond(post, house, world, daemon, ledger, table)
+            await _correspond(post, house, world, patience, daemon, ledger, table)
             table.finish()
             found = await _close(daemon, table)
         finally:
@@ -77,13 +90,13 @@ async def _demo(directory: Path) -> int:
     return _conclude(found, table, time.monotonic() - began)
 
 
-def _world(directory: Path) -> World:
+def _world(directory: Path, patience: Hourglass) -> World:
     certificate, key = self_signed(directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     sites = [
         Site(HARBOUR, accepting, tls=context),
-        Site(PATIENCE, greylisting(GREYLIST_WINDOW)),
+        Site(PATIENCE, greylisting(GREYLIST_WINDOW, patience)),
         Site(CLOSED, refusing),
         Site(DAWN, accepting),
     ]
@@ -102,24 +115,33 @@ def _introduce(table: Table, house: House) -> None:
 
 
 async def _correspond(
-    post: tuple[Letter, ...], house: House, world: World, daemon: DaemonProcess, ledger: Ledger, table: Table
+    post: tuple[Letter, ...],
+    house: House,
+    world: World,
+    patience: Hourglass,
+    daemon: DaemonProcess,
+    ledger: Ledger,
+    table: Table,
 ) -> None:
     """Submit everything, look at the queue once while something waits, and see it all end."""
-    dawn = asyncio.create_task(_dawn(world))
+    dawn = asyncio.get_running_loop().time() + DAWN_AFTER
+    for letter in post:
+        ledger.accepted(letter, _queue_id(await asyncio.to_thread(submit, letter, house.door)))
+    await daemon.until(lambda: ledger.waiting, what="a message that has to wait")
+    patience.turn()
+    await _look_at_queue(daemon, table)
+    opening = asyncio.create_task(_open(world[DAWN], dawn))
     try:
-        for letter in post:
-            ledger.accepted(letter, _queue_id(await asyncio.to_thread(submit, letter, house.door)))
-        await daemon.until(lambda: ledger.waiting, PATIENCE_OF_OURS, "a message that has to wait")
-        await _look_at_queue(daemon, table)
         with contextlib.suppress(DaemonFailed):  # the verdict says what is missing
-            await daemon.until(lambda: ledger.complete, PATIENCE_OF_OURS, "the end of every message")
+            await daemon.until(lambda: ledger.complete, what="the end of every message")
     finally:
-        dawn.cancel()
+        opening.cancel()
 
 
-async def _dawn(world: World) -> None:
-    await asyncio.sleep(DAWN_AFTER)
-    await world[DAWN].open()
+async def _open(site: Site, at: float) -> None:
+    """At that time of the loop, or now."""
+    await asyncio.sleep(max(0.0, at - asyncio.get_running_loop().time()))
+    await site.open()
 
 
 def _queue_id(reply: str) -> str:
