@@ -12,12 +12,7 @@ from tests.support.build import NOW
 from tests.support.engine import build, engine
 from tests.support.loop import virtual
 from tests.support.scripted_network import Host, Rule, down, greylist, say, slow
-
-TWO_MX = {
-    "example.org": {"MX": [(10, "mx1.example.org"), (20, "mx2.example.org")]},
-    "mx1.example.org": {"A": ["192.0.2.1"]},
-    "mx2.example.org": {"A": ["192.0.2.2"]},
-}
+from tests.support.zones import TWO_MX
 
 
 @virtual

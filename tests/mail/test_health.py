@@ -5,8 +5,10 @@ import pytest
 from postroad.mail.health import (
     HostHealth,
     fell_back,
+    lost,
     plaintext,
     reached,
+    served,
     skipped,
     tls_failed,
     tls_worked,
@@ -30,6 +32,15 @@ def test_failures_in_a_row_skip_an_address_ever_longer(timed_out: bool, skips: l
         assert skipped(health, NOW) is (skip > 0)
         assert skipped(health, NOW + skip - 1) is (skip > 0)
         assert not skipped(health, NOW + skip)
+
+
+def test_sessions_that_break_off_in_a_row_skip_an_address_though_it_answers() -> None:
+    once = lost(HostHealth(), NOW)
+    assert not skipped(once, NOW)
+    twice = lost(reached(once), NOW)
+    assert skipped(twice, NOW + 599)
+    assert not skipped(twice, NOW + 600)
+    assert not skipped(lost(served(once), NOW), NOW)
 
 
 def test_an_address_that_answers_starts_anew() -> None:

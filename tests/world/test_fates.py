@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from postroad.demo.verdict import failed_recipients, parsed
 from postroad.demo.world import Site, World, greylisting, refusing
 from tests.support.daemon import Daemon
-from tests.support.reading import read_by_mutt, read_by_snail
 
 LETTER = (
     b"From: anna@home.example\r\nTo: x@home.example\r\nSubject: hello\r\n"
@@ -73,28 +70,6 @@ async def test_one_message_of_mixed_fate_is_delivered_delayed_and_bounced_apart(
         ]
         (notice,) = [parsed(arrival.octets) for arrival in arrived if not arrival.sender]
         assert failed_recipients(notice) == {"nobody@closed.example": "failed 5.1.1"}
-
-
-async def test_a_bounce_is_read_by_python_mutt_and_s_nail(tmp_path: Path) -> None:
-    sites = [Site("home.example"), Site("closed.example", refusing)]
-    async with World(sites) as world:
-        async with Daemon({site.domain: site.port for site in sites}) as daemon:
-            id = await daemon.submit(["nobody@closed.example"], LETTER, sender=SENDER)
-            notified = await daemon.event("notified", id=id)
-            await daemon.event("removed", id=notified["dsn"])
-        (arrival,) = world["home.example"].arrivals
-    assert (arrival.sender, arrival.recipients) == ("", (SENDER,))
-    notice = parsed(arrival.octets)
-    assert notice.get_content_type() == "multipart/report"
-    assert [defect for part in notice.walk() for defect in part.defects] == []
-    assert failed_recipients(notice) == {"nobody@closed.example": "failed 5.1.1"}
-    for shown in (
-        await read_by_mutt(arrival.octets, tmp_path),
-        await read_by_snail(arrival.octets, tmp_path),
-    ):
-        assert "nobody@closed.example" in shown
-        assert "550 5.1.1" in shown
-        assert "Subject: hello" in shown
 
 
 async def test_a_bounce_that_is_refused_makes_no_further_bounce() -> None:

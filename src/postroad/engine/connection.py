@@ -13,6 +13,7 @@ from postroad.mail.classify import judge
 from postroad.mail.events import InternalError, StorageTrouble
 from postroad.mail.message import Attempt, Delivery, Instant, Seconds
 from postroad.mail.outcome import Fault, Kind, Outcome, Reason, Stage, Trouble
+from postroad.mail.routing import Endpoint
 from postroad.mail.throttle import Limits
 from postroad.ports.queue import Finished
 from postroad.ports.storage import StorageBroken
@@ -38,8 +39,8 @@ class Work(Protocol):
         """Not tried: to be sent over another connection, at once."""
         ...
 
-    def learned(self, outcomes: Sequence[Outcome]) -> None:
-        """What a delivery says about the site."""
+    def learned(self, outcomes: Sequence[Outcome], endpoint: Endpoint) -> None:
+        """What a delivery says about the site, and about this host of it."""
         ...
 
 
@@ -152,7 +153,7 @@ class Connection:
                 return None
             delivery = delivery.only(tried)
         future = self._ledger.attempted(self._attempt(delivery, started, verdicts))
-        self._work.learned(verdicts)
+        self._work.learned(verdicts, self._session.endpoint)
         if verdicts[0].kind is Kind.FAILED and _is_unwelcome(verdicts[0]):
             self._spoiled = True
         return future

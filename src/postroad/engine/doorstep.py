@@ -139,6 +139,16 @@ class Doorstep:
         self._health[endpoint.address] = record
         return outcome
 
+    def served(self, endpoint: Endpoint) -> None:
+        """A message was taken there."""
+        record = self._health.get(endpoint.address)
+        if record is not None:
+            self._keep(endpoint, health.served(record))
+
+    def lost(self, endpoint: Endpoint) -> None:
+        """A session there ended in the middle."""
+        self._health[endpoint.address] = health.lost(self._of(endpoint), self._clock.now())
+
     def _reached(self, endpoint: Endpoint, session: Session) -> None:
         if len(self._doors) >= MOST_DOORS:
             self._doors.clear()
@@ -146,6 +156,9 @@ class Doorstep:
         record = health.reached(self._of(endpoint))
         if session.tls is not None:
             record = health.tls_worked(record)
+        self._keep(endpoint, record)
+
+    def _keep(self, endpoint: Endpoint, record: HostHealth) -> None:
         if record == HostHealth():
             self._health.pop(endpoint.address, None)
         else:

@@ -186,11 +186,14 @@ class Site:
             return None
         return last.host
 
-    def learned(self, outcomes: Sequence[Outcome]) -> None:
+    def learned(self, outcomes: Sequence[Outcome], endpoint: Endpoint) -> None:
         was_paused = self._state.paused_until is not None
         if outcomes[0].kind is Kind.DELIVERED or any(o.kind is Kind.DELIVERED for o in outcomes):
             self._state = throttle.succeeded(self._state, self._limits)
+            self._doorstep.served(endpoint)
         elif trouble := next((o for o in outcomes if _is_site_trouble(o)), None):
+            if trouble.reply is None:
+                self._doorstep.lost(endpoint)
             pause = self._troubled(trouble)
             if pause is not None:
                 self._rest(pause)

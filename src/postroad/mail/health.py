@@ -16,6 +16,8 @@ from postroad.mail.tls import TlsLevel
 SKIP_REFUSED = 120.0
 SKIP_TIMEOUT = 900.0
 SKIP_LONGEST = 1800.0
+# Longer than who was cut off waits for another try.
+SKIP_LOST = 600.0
 
 PATIENCE = 300.0
 PLAINTEXT_FIRST = 3600.0
@@ -26,10 +28,12 @@ PLAINTEXT_LONGEST = 3 * 86400.0
 class HostHealth:
     """One address's record. Times are Instants; None: it never happened.
 
-    `plaintext_for` is how long the present memory of broken TLS lasts, in seconds.
+    `failures` counts connects in a row, `losses` sessions in a row that broke off in the
+    middle. `plaintext_for` is how long the present memory of broken TLS lasts, in seconds.
     """
 
     failures: int = 0
+    losses: int = 0
     skipped_until: float | None = None
     first_tls_failure: float | None = None
     plaintext_until: float | None = None
@@ -37,18 +41,32 @@ class HostHealth:
 
 
 def reached(health: HostHealth) -> HostHealth:
-    """It answered a connect: what was held against it is forgotten, its TLS apart."""
+    """It answered a connect: what was held against it is forgotten, but for its TLS and its losses."""
     return replace(health, failures=0, skipped_until=None)
 
 
 def unreachable(health: HostHealth, timed_out: bool, now: float) -> HostHealth:
     """A connect failed. From the second in a row the address is skipped, ever longer."""
     failures = health.failures + 1
-    if failures < 2:
-        return replace(health, failures=failures)
     first = SKIP_TIMEOUT if timed_out else SKIP_REFUSED
-    wait = min(first * 2.0 ** min(failures - 2, 16), SKIP_LONGEST)
-    return replace(health, failures=failures, skipped_until=now + wait)
+    return _skipping(replace(health, failures=failures), failures, first, now)
+
+
+def lost(health: HostHealth, now: float) -> HostHealth:
+    """A session ended in the middle, without a word. From the second in a row as for connects."""
+    losses = health.losses + 1
+    return _skipping(replace(health, losses=losses), losses, SKIP_LOST, now)
+
+
+def served(health: HostHealth) -> HostHealth:
+    """It took a message."""
+    return replace(health, losses=0)
+
+
+def _skipping(health: HostHealth, times: int, first: float, now: float) -> HostHealth:
+    if times < 2:
+        return health
+    return replace(health, skipped_until=now + min(first * 2.0 ** min(times - 2, 16), SKIP_LONGEST))
 
 
 def skipped(health: HostHealth, now: float) -> bool:
