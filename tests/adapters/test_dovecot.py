@@ -14,6 +14,7 @@ import pytest
 
 from postroad.adapters.dovecot import USUAL, DovecotServer
 from postroad.adapters.smtpd_auth import Logins
+from postroad.demo.process import HANGS_AFTER
 from postroad.mail.dovecot_auth import Continue, Failed, Passed
 from postroad.mail.events import LoggedIn, LoginFailed, LoginUnavailable
 from postroad.ports.logins import LoginsUnavailable
@@ -170,17 +171,28 @@ async def dovecot() -> AsyncIterator[Path]:
     )
     socket = top / "run" / "auth-postroad"
     try:
-        for _ in range(200):
-            if socket.exists() or master.returncode is not None:
-                break
-            await asyncio.sleep(0.05)
-        assert socket.exists(), (top / "log").read_text() if (top / "log").exists() else "no log"
+        async with asyncio.timeout(HANGS_AFTER):
+            while not await listens(socket):
+                said = (top / "log").read_text() if (top / "log").exists() else "no log"
+                assert master.returncode is None, said
+                await asyncio.sleep(0.05)
         yield socket
     finally:
         if master.returncode is None:
             master.terminate()
         await master.wait()
         shutil.rmtree(top, ignore_errors=True)
+
+
+async def listens(socket: Path) -> bool:
+    """A name is there before anybody listens at it."""
+    try:
+        _, writer = await asyncio.open_unix_connection(socket)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 async def test_a_real_dovecot_knows_the_accounts() -> None:

@@ -110,7 +110,8 @@ async def test_a_peer_that_closes_without_a_word_is_lost() -> None:
 
 
 async def test_a_peer_that_says_nothing_is_a_timeout() -> None:
-    assert trouble(await failure(saying(), timeouts=SHORT)) == (Stage.GREETING, Fault.TIMEOUT)
+    short = Timeouts(greeting=0.1)
+    assert trouble(await failure(saying(), timeouts=short)) == (Stage.GREETING, Fault.TIMEOUT)
 
 
 async def test_an_endless_banner_is_cut_off() -> None:

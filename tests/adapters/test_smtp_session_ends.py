@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import pytest
 
 from postroad.mail.outcome import Fault, Stage
+from tests.support.hand_loop import HandLoop, by_hand
 from tests.support.memory_spool import MemoryStored
 from tests.support.scripted_smtp import ALL_OFFERED, Peer, accepting
-from tests.support.transacting import HEAD, PIPELINED_GROUP, SHORT, send, session, trouble
+from tests.support.transacting import HEAD, PIPELINED_GROUP, send, session, trouble
 
 
 @dataclass(frozen=True)
@@ -85,30 +86,41 @@ async def test_a_reply_in_the_middle_of_the_content_stops_it(said: str, fault: F
     ("dialogue", "stage"),
     [("", Stage.MAIL), ("S: 250 Ok", Stage.RCPT), ("S: 250 Ok\nS: 250 Ok\nS: 354 Go on\nC: .", Stage.DOT)],
 )
+@by_hand
 async def test_a_silent_peer_is_waited_for_no_longer_than_its_time(dialogue: str, stage: Stage) -> None:
+    silent = asyncio.Event()
+
     async def script(peer: Peer) -> None:
         await peer.greet("PIPELINING")
         await peer.play(PIPELINED_GROUP + dialogue)
+        silent.set()
         await peer.closed()
 
-    async with session(script, timeouts=SHORT) as made:
-        found = trouble(await send(made))
+    async with session(script) as made:
+        sending = asyncio.create_task(send(made))
+        await silent.wait()
+        found = trouble(await HandLoop.running().until(sending))
         assert (found.stage, found.fault) == (stage, Fault.TIMEOUT)
         assert found.dot_sent is (stage is Stage.DOT)
 
 
+@by_hand
 async def test_a_reply_that_never_ends_is_cut_off_although_each_line_comes_in_time() -> None:
     async def script(peer: Peer) -> None:
         await peer.greet("PIPELINING")
         await peer.play(PIPELINED_GROUP)
         while not peer.gone:
             peer.say("250-one moment")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(100.0)
 
-    async with session(script, timeouts=SHORT) as made:
-        assert trouble(await send(made)).fault is Fault.TIMEOUT
+    async with session(script) as made:
+        sending = asyncio.create_task(send(made))
+        assert trouble(await HandLoop.running().until(sending)).fault is Fault.TIMEOUT
+        # Until the peer looks again.
+        await HandLoop.running().after(100.0)
 
 
+@by_hand
 async def test_a_peer_that_stops_reading_the_content_is_given_up() -> None:
     done = asyncio.Event()
 
@@ -118,8 +130,9 @@ async def test_a_peer_that_stops_reading_the_content_is_given_up() -> None:
         peer.stop_reading()
         await done.wait()
 
-    async with session(script, timeouts=SHORT) as made:
-        found = trouble(await send(made, stored=MemoryStored(HEAD, b"x\r\n" * 20_000_000, True)))
+    async with session(script) as made:
+        stored = MemoryStored(HEAD, b"x\r\n" * 20_000_000, True)
+        found = trouble(await HandLoop.running().until(asyncio.create_task(send(made, stored=stored))))
         assert (found.stage, found.fault, found.dot_sent) == (Stage.DATA, Fault.TIMEOUT, False)
         done.set()
 

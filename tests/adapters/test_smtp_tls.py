@@ -24,9 +24,10 @@ from tests.support.connecting import (
     serving,
     trouble,
 )
+from tests.support.hand_loop import HandLoop, by_hand
 from tests.support.memory_spool import MemoryStored
 from tests.support.scripted_smtp import ALL_OFFERED, Authority, Mail, Peer, accepting
-from tests.support.transacting import SHORT, envelope
+from tests.support.transacting import envelope
 from tests.support.witnesses import Told
 
 
@@ -164,13 +165,20 @@ async def test_a_broken_handshake_is_a_tls_fault(answer: bytes) -> None:
     assert trouble(await failure(script)) == (Stage.STARTTLS, Fault.TLS)
 
 
+@by_hand
 async def test_a_handshake_that_is_never_answered_is_a_tls_fault() -> None:
+    begun = asyncio.Event()
+
     async def script(peer: Peer) -> None:
         await peer.greet("STARTTLS")
         await peer.play("C: STARTTLS\nS: 220 Go ahead")
+        await peer.some()
+        begun.set()
         await peer.closed()
 
-    assert trouble(await failure(script, timeouts=SHORT)) == (Stage.STARTTLS, Fault.TLS)
+    failing = asyncio.create_task(failure(script))
+    await begun.wait()
+    assert trouble(await HandLoop.running().until(failing)) == (Stage.STARTTLS, Fault.TLS)
 
 
 async def test_a_peer_older_than_tls_1_2_is_not_talked_to() -> None:

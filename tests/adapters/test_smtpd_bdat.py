@@ -14,6 +14,7 @@ from postroad.mail.canonical import relaxed_body_hash
 from postroad.mail.events import InternalError
 from postroad.mail.message import Body, StagedBody
 from tests.support.door import Client, House, client, house
+from tests.support.hand_loop import HandLoop, by_hand
 
 BINARY = b"\0\r\n.\r\n\r\r\n\n.\n..\r\nQUIT\r\n\xff" * 40
 HEAD = b"Subject: octets\r\nContent-Transfer-Encoding: binary\r\n\r\n"
@@ -38,7 +39,7 @@ async def is_empty(place: House) -> None:
     """Nothing of a message that was given up is left."""
     async with asyncio.timeout(HANGS_AFTER):
         while place.spool.unfinished or place.spool.waiting or place.doors.sessions:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("config", [SubmissionConfig(), SMALL_SPILL], ids=["memory", "disk"])
@@ -70,7 +71,7 @@ async def test_a_bare_newline_in_the_header_of_a_binary_message_is_refused_from_
 async def is_empty_of_mail(place: House) -> None:
     async with asyncio.timeout(HANGS_AFTER):
         while place.spool.unfinished or place.spool.waiting:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
     assert place.intake.submissions == []
 
 
@@ -93,25 +94,28 @@ async def test_what_came_in_part_is_forgotten(last_words: bytes) -> None:
         assert place.events.of(InternalError) == []
 
 
+@by_hand
 async def test_a_client_that_sends_nothing_between_chunks_or_in_one_is_told_so() -> None:
-    config = SubmissionConfig(idle_timeout=0.05, spill_threshold=10)
+    config = SubmissionConfig(idle_timeout=50.0, spill_threshold=10)
     for words in (b"BDAT 5\r\nabcde", b"BDAT 5\r\nabc"):
         async with house(tls="off", auth="off", config=config) as place:
             async with client(place) as one:
                 await begun(one)
                 one.send(words)
-                assert (await one.rest()).endswith(b"421 4.4.2 Timed out\r\n")
+                told = await HandLoop.running().until(asyncio.create_task(one.rest()))
+                assert told.endswith(b"421 4.4.2 Timed out\r\n")
             await is_empty(place)
 
 
+@by_hand
 async def test_all_chunks_of_a_message_share_its_time() -> None:
-    config = SubmissionConfig(data_timeout=0.1)
+    config = SubmissionConfig(data_timeout=10.0)
     async with house(tls="off", auth="off", config=config) as place, client(place) as one:
         await begun(one)
         said = ""
         while not said.startswith("421"):
             one.send(b"BDAT 2\r\na")
-            await asyncio.sleep(0.03)
+            await HandLoop.running().after(3.0)
             one.send(b"b")
             said = await one.reply()
         assert said == "421 4.4.2 Timed out"

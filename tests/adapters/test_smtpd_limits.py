@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from postroad.demo.process import HANGS_AFTER
 from postroad.mail.account import AccountPolicies, AccountPolicy
 from postroad.mail.events import Refused, SessionEnded
 from tests.support.door import Client, House, client, house
+from tests.support.hand_loop import HandLoop, by_hand
 
 ALICE = "AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ="
 WRONG = "AUTH PLAIN AGFsaWNlAHdyb25n"
@@ -144,59 +145,67 @@ async def test_an_account_has_its_number_of_connections_and_others_have_theirs()
 # --- time ---
 
 
+@by_hand
 async def test_a_session_that_is_too_old_ends_between_messages() -> None:
-    config = SubmissionConfig(max_session_time=1.0)
+    config = SubmissionConfig(max_session_time=10.0)
     async with house(tls="off", auth="off", config=config) as place, greeted(place) as one:
         await say_all(one, f"{OPEN}\r\n{RCPT}\r\nDATA")
-        await asyncio.sleep(1.05)
+        await HandLoop.running().after(11.0)
         assert (await one.say(HEAD + b".\r\n")).startswith("250 ")
         assert await one.reply() == "421 4.7.0 This session has lasted too long, connect again"
         assert await one.rest() == b""
         assert [event.how for event in place.events.of(SessionEnded)] == ["limit"]
 
 
+@by_hand
 async def test_a_session_that_is_too_old_ends_while_it_is_idle() -> None:
-    config = SubmissionConfig(max_session_time=0.05)
+    config = SubmissionConfig(max_session_time=10.0)
     async with house(tls="off", config=config) as place, client(place) as one:
         assert (await one.reply()).startswith("220 ")
+        await HandLoop.running().after(9.0)
+        assert (await one.say("NOOP")).startswith("250 ")
+        await HandLoop.running().after(2.0)
         assert (await one.reply()).startswith("421 4.7.0 This session has lasted too long")
 
 
-async def drip(send: Callable[[bytes], None], size: int, every: float) -> None:
-    while True:
-        send(b"x" * size)
-        await asyncio.sleep(every)
+async def drip(one: Client, size: int, seconds: int) -> None:
+    """So many octets a second."""
+    for _ in range(seconds):
+        one.send(b"x" * size)
+        await HandLoop.running().after(1.0)
 
 
 @pytest.mark.parametrize("way", ["DATA", "BDAT 1000000"])
+@by_hand
 async def test_a_message_that_comes_slower_than_the_least_rate_is_cut_off(way: str) -> None:
-    # 100 octets in each tenth of a second.
-    config = SubmissionConfig(min_data_rate=1000, data_rate_window=0.1)
+    config = SubmissionConfig(min_data_rate=1000, data_rate_window=10.0)
     async with house(tls="off", auth="off", config=config) as place, greeted(place) as one:
         await say_all(one, f"{OPEN}\r\n{RCPT}")
         one.send(way)
         if way == "DATA":
             await one.reply()
-        slow = asyncio.create_task(drip(one.send, 10, 0.02))
+        slow = asyncio.create_task(drip(one, 900, 10_000))
         assert await one.reply() == "421 4.4.2 Timed out"
         slow.cancel()
         assert place.intake.submissions == []
 
 
+@by_hand
 async def test_a_burst_does_not_pay_for_a_message_that_stops() -> None:
-    config = SubmissionConfig(min_data_rate=1000, data_rate_window=0.1)
+    config = SubmissionConfig(min_data_rate=1000, data_rate_window=10.0)
     async with house(tls="off", auth="off", config=config) as place, greeted(place) as one:
         await say_all(one, f"{OPEN}\r\n{RCPT}\r\nDATA")
         one.send(HEAD + b"x" * 70 * 1000)
-        assert await one.reply() == "421 4.4.2 Timed out"
+        # Seventy seconds' worth, and no more than the window is waited for.
+        said = await HandLoop.running().until(asyncio.create_task(one.reply()))
+        assert (said, HandLoop.running().now < 30.0) == ("421 4.4.2 Timed out", True)
 
 
+@by_hand
 async def test_a_message_that_keeps_the_rate_may_take_longer_than_its_time() -> None:
-    config = SubmissionConfig(min_data_rate=1000, data_rate_window=5.0, data_timeout=0.1)
+    config = SubmissionConfig(min_data_rate=1000, data_rate_window=5.0, data_timeout=10.0)
     async with house(tls="off", auth="off", config=config) as place, greeted(place) as one:
         await say_all(one, f"{OPEN}\r\n{RCPT}\r\nDATA")
         one.send(HEAD)
-        fast = asyncio.create_task(drip(one.send, 2000, 0.01))
-        await asyncio.sleep(0.4)
-        fast.cancel()
+        await drip(one, 2000, 40)
         assert (await one.say(b"\r\n.\r\n")).startswith("250 ")

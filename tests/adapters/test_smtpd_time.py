@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from postroad.config.model import SubmissionConfig
+from postroad.mail.events import SessionEnded
 from tests.support.door import (
     ENVELOPE,
     MESSAGE,
@@ -18,73 +19,85 @@ from tests.support.door import (
     how_it_ended,
     into_data,
 )
+from tests.support.hand_loop import HandLoop, by_hand
 
 # --- time ---
 
 
+@by_hand
 async def test_an_idle_client_is_told_421() -> None:
-    async with house(tls="off", config=SubmissionConfig(idle_timeout=0.02)) as place, client(place) as one:
+    async with house(tls="off", config=SubmissionConfig(idle_timeout=300.0)) as place, client(place) as one:
         await one.reply()
+        await HandLoop.running().after(299.0)
+        assert (await one.say("NOOP")).startswith("250 ")
+        await HandLoop.running().after(301.0)
         assert await one.reply() == "421 4.4.2 Timed out"
         assert await one.rest() == b""
         assert await how_it_ended(place) == ["timeout"]
 
 
+@by_hand
 async def test_a_command_in_drips_does_not_move_the_limit() -> None:
-    async with house(tls="off", config=SubmissionConfig(idle_timeout=0.1)) as place, client(place) as one:
+    async with house(tls="off", config=SubmissionConfig(idle_timeout=300.0)) as place, client(place) as one:
         await one.reply()
-        dripping = asyncio.create_task(drip(one))
+        await drip(one, 301)
         assert await one.reply() == "421 4.4.2 Timed out"
-        dripping.cancel()
 
 
-async def drip(one: Client) -> None:
-    while True:
+async def drip(one: Client, seconds: int) -> None:
+    """An octet a second."""
+    for _ in range(seconds):
         one.send(b"N")
-        await asyncio.sleep(0.01)
+        await HandLoop.running().after(1.0)
 
 
+@by_hand
 async def test_a_pipelined_command_that_asks_waits_no_longer_than_others() -> None:
-    config = SubmissionConfig(idle_timeout=0.3)
+    config = SubmissionConfig(idle_timeout=300.0)
     async with house(tls="implicit", config=config) as place, client(place, tls=True) as one:
         await one.reply()
         await one.say("EHLO c")
         one.send(b"AUTH PLAIN AGFsaWNlAHdyb25n\r\nAUTH LOGIN\r\n")
         assert (await one.reply())[:3] == "535"
         assert (await one.reply())[:3] == "334"
+        await HandLoop.running().after(301.0)
         assert await one.reply() == "421 4.4.2 Timed out"
 
 
+@by_hand
 async def test_data_has_a_limit_as_a_whole() -> None:
-    config = SubmissionConfig(data_timeout=0.1)
+    config = SubmissionConfig(data_timeout=60.0, data_rate_window=1000.0)
     async with house(tls="off", auth="off", config=config) as place, client(place) as one:
         await into_data(one)
-        dripping = asyncio.create_task(drip(one))
+        await drip(one, 59)
+        assert place.events.of(SessionEnded) == []
+        await drip(one, 2)
         assert await one.reply() == "421 4.4.2 Timed out"
-        dripping.cancel()
         assert place.intake.submissions == []
 
 
+@by_hand
 async def test_the_commit_takes_the_time_it_takes() -> None:
-    async def slowly() -> None:
-        await asyncio.sleep(0.1)
+    gate = asyncio.Event()
+    intake = FakeIntake(gate=gate.wait)
+    config = SubmissionConfig(idle_timeout=1.0, data_timeout=1.0)
+    async with house(tls="off", auth="off", config=config, intake=intake) as place, client(place) as one:
+        await one.reply()
+        one.send(ENVELOPE + MESSAGE)
+        await intake.asked.wait()
+        await HandLoop.running().after(100.0)
+        gate.set()
+        assert [(await one.reply())[:3] for _ in range(5)] == ["250", "250", "250", "354", "250"]
 
-    config = SubmissionConfig(idle_timeout=0.02)
-    async with house(tls="off", auth="off", config=config, intake=FakeIntake(gate=slowly)) as place:
-        async with client(place) as one:
-            await one.reply()
-            one.send(ENVELOPE + MESSAGE)
-            assert [(await one.reply())[:3] for _ in range(5)] == ["250", "250", "250", "354", "250"]
 
-
-async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("postroad.adapters.smtpd_stream.LINGER_SECONDS", 0.01)
-    config = SubmissionConfig(idle_timeout=0.02, max_errors=10**9)
+@by_hand
+async def test_a_client_that_does_not_read_is_cut_off() -> None:
+    config = SubmissionConfig(idle_timeout=300.0, max_errors=10**9)
     async with house(tls="off", config=config) as place:
         with socket.create_connection(("127.0.0.1", place.port)) as sock:
             sock.setblocking(False)
             with pytest.raises(ConnectionError):
-                await ask_for_ever(sock)
+                await HandLoop.running().until(asyncio.create_task(ask_for_ever(sock)))
         assert await how_it_ended(place) == ["timeout"]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from postroad.cli import quickstart_checks
 from postroad.cli.quickstart_checks import Findings, clock, look, own_addresses
+from postroad.demo.process import HANGS_AFTER
 from tests.support.dns_server import DnsServer
 
 ZONE = {
@@ -22,10 +23,14 @@ ZONE = {
 
 
 async def found(
-    server: DnsServer, port: int, monkeypatch: pytest.MonkeyPatch, own: Sequence[str] = ("192.0.2.7",)
+    server: DnsServer,
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    own: Sequence[str] = ("192.0.2.7",),
+    patience: float = HANGS_AFTER,
 ) -> tuple[Findings, dict[str, bool | None]]:
     monkeypatch.setattr(quickstart_checks, "own_addresses", lambda: tuple(own))
-    monkeypatch.setattr(quickstart_checks, "PATIENCE", 0.3)
+    monkeypatch.setattr(quickstart_checks, "PATIENCE", patience)
     nameservers = [("127.0.0.1", server.port)]
     result = await asyncio.to_thread(look, "example.com", "mail.example.com", nameservers, port)
     return result, {check.name: check.good for check in result.checks}
@@ -78,7 +83,7 @@ async def test_a_port_that_nobody_answers_at_is_told_with_the_cure(monkeypatch: 
 
 async def test_without_an_answer_it_says_so_in_plain_words_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     async with DnsServer(ZONE, drop=frozenset(ZONE)) as server:
-        findings, good = await found(server, 1, monkeypatch)
+        findings, good = await found(server, 1, monkeypatch, patience=0.3)
     assert (good["resolver"], good["port 25"]) == (False, None)
     assert "is this machine offline?" in findings.checks[0].text
 

@@ -264,5 +264,5 @@ async def into_data(one: Client) -> None:
 async def how_it_ended(place: House) -> list[str]:
     async with asyncio.timeout(HANGS_AFTER):
         while not place.events.of(SessionEnded):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
     return [event.how for event in place.events.of(SessionEnded)]
