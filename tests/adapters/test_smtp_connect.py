@@ -167,7 +167,7 @@ OFFERS = [
     (("mx", "SIZE ²"), Offer(Capabilities(size_offered=True))),
     (
         ("mx", "LIMITS RCPTMAX=10 MAILMAX=5 RCPTDOMAINMAX=1"),
-        Offer(Capabilities(rcpt_max=10, mail_max=5)),
+        Offer(Capabilities(rcpt_max=10, mail_max=5, rcpt_domain_max=1)),
     ),
     (("mx", "LIMITS RCPTMAX=many MAILMAX"), Offer(Capabilities())),
     (("mx", "STARTTLS", "AUTH PLAIN login"), Offer(Capabilities(), True, ("PLAIN", "LOGIN"))),

@@ -13,7 +13,7 @@ from postroad.mail.lifecycle import State
 from postroad.mail.message import Content, Lane, Notify
 from postroad.mail.outcome import Stage
 from tests.support import dsn_reading
-from tests.support.build import HOUR
+from tests.support.build import HOUR, NOW
 from tests.support.dsn_reading import Read
 from tests.support.engine import Engine, engine
 from tests.support.loop import virtual
@@ -61,6 +61,14 @@ async def test_the_delay_is_told_of_once_after_four_hours() -> None:
         assert [group["Action"] for group in read(post).groups] == ["delayed", "delayed"]
         assert {row.warned for row in post.rows(id)} == {True}
         await post.operate("delete", id)
+
+
+@virtual
+async def test_what_arrives_after_all_is_not_told_again() -> None:
+    async with engine(hosts(say(Stage.RCPT, "450 4.2.0 Later", until=NOW + 5 * HOUR))) as post:
+        id = await post.submit("b@example.org")
+        await post.gone(id, within=DAY)
+        assert [notice.kind for notice in post.notices()] == ["delayed"]
 
 
 @virtual

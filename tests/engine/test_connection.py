@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from postroad.mail.commands import Capabilities
 from postroad.mail.outcome import Fault, Kind, Reason, Stage
 from postroad.mail.reply import Reply
+from postroad.mail.routing import Route
 from postroad.mail.throttle import Limits
 from tests.support.engine import engine
 from tests.support.loop import virtual
@@ -201,5 +203,27 @@ def test_where_a_sender_is_unwelcome_nothing_more_is_tried_on_that_connection(
             await post.gone(id)
             assert len(post.transport.connections) == connections
             await post.operate("delete")
+
+    check()
+
+
+@pytest.mark.parametrize(("most", "connections"), [(1, 4), (2, 2), (3, 2), (0, 1)])
+def test_a_peer_hears_of_no_more_domains_in_a_session_than_it_takes(most: int, connections: int) -> None:
+    @virtual
+    async def check() -> None:
+        relay = Route("relay", ("*",), relay=("mx.example.org", 25))
+        host = Host(capabilities=Capabilities(pipelining=True, rcpt_domain_max=most))
+        async with engine({"mx.example.org": host}, routes=(relay,), limits=Limits(connections=1)) as post:
+            to = [f"b{n}@{domain}.example" for n in range(3) for domain in ("one", "two", "three", "four")]
+            start = post.clock.now()
+            await post.submit(*to)
+            await post.gone()
+            assert sorted(str(one.recipient) for one in post.arrived()) == sorted(to)
+            assert post.clock.now() - start < 2
+            assert len(post.transport.connections) == connections
+            for connection in post.transport.connections:
+                heard = {to.address.domain for asked, _ in connection.transactions for to in asked.recipients}
+                assert len(heard) <= (most or 4)
+            assert post.attempts(Kind.DEFERRED) == []
 
     check()

@@ -57,18 +57,18 @@ def two_equal_doors(*rules: Rule) -> tuple[dict[str, Host], dict[str, dict[str, 
     return {f"mx{n}.example.org": Host((greylisting_one("grey@example.org"), *rules)) for n in (1, 2)}, zone
 
 
-@pytest.mark.parametrize("connections", [1, 2, 5])
+@pytest.mark.parametrize("connections", [1, 2])
 def test_a_greylisted_message_goes_to_its_door_though_others_have_connections(connections: int) -> None:
     @virtual
     async def check() -> None:
-        for seed in range(8):
+        for seed in range(4):
             hosts, zone = two_equal_doors(slow(Stage.DOT, 0.3))
             limits = Limits(connections=connections)
             async with engine(hosts, zone, seed=seed, ttl=60.0, limits=limits) as post:
                 id = await post.submit("grey@example.org")
                 while not post.arrived("grey@example.org"):
                     await post.submit("b@example.org")
-                    await asyncio.sleep(0.7)
+                    await asyncio.sleep(3)
                 tries = [
                     tried.attempt for tried in post.attempts() if tried.attempt.delivery.message.id == id
                 ]

@@ -116,3 +116,11 @@ def test_what_waits_for_a_door_is_there_like_the_rest() -> None:
     assert ready.holds(bound.recipients[0])
     assert ready.clear() == [bound]
     assert (ready.bound, ready.count) == (None, 0)
+
+
+def test_its_lane_is_the_most_urgent_that_has_something() -> None:
+    ready = Ready()
+    assert ready.lane is Lane.BULK
+    for lane in (Lane.BULK, Lane.NORMAL, Lane.TRANSACTIONAL):
+        ready.put(one(lane), DOOR if lane is Lane.NORMAL else None)
+        assert ready.lane is lane

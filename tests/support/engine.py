@@ -15,23 +15,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from postroad.adapters.system import IdMaker
-from postroad.engine.bounces import Bounces
-from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations, Ground
-from postroad.engine.explaining import Explainer
-from postroad.engine.forwarding import Forwarding
 from postroad.engine.gate import Gate
 from postroad.engine.intake import Intake
-from postroad.engine.ledger import Ledger
 from postroad.engine.linting import Linter
 from postroad.engine.mending import Fitness
+from postroad.engine.movers import control_of, movers
 from postroad.engine.packing import Packer
 from postroad.engine.policies import Asked, Policies
 from postroad.engine.recovery import recover
 from postroad.engine.replays import Replays
 from postroad.engine.rights import Rights
-from postroad.engine.scheduler import Scheduler
-from postroad.engine.sites import Sites
 from postroad.mail.account import AccountPolicies
 from postroad.mail.admission import AdmissionLimits
 from postroad.mail.backoff import RetryPolicy
@@ -58,8 +52,7 @@ from postroad.mail.routing import DIRECT, Hop, Route
 from postroad.mail.rules import default_rules
 from postroad.mail.throttle import Limits
 from postroad.ports.queue import Finished, Notice, QueueFilter, Terms
-from postroad.ports.spool import DamagedRecord, Spool
-from postroad.ports.transport import Transport
+from postroad.ports.spool import DamagedRecord
 from tests.support.build import BODY, HEAD, address, content, envelope_recipient
 from tests.support.loop import VirtualClock
 from tests.support.memory_queue import MemoryQueue
@@ -211,63 +204,33 @@ class Engine:
         self.transport = ScriptedTransport(self.clock, hosts, connect_delay=settings.connect_delay)
         self.fatal: list[BaseException] = []
         self.new_id = IdMaker(self.chance)
-        self.build(self.spool, self.transport)
-
-    def build(self, spool: Spool, transport: Transport) -> None:
-        """As `postroad.parts` does."""
-        settings, clock, events, chance = self.settings, self.clock, self.events, self.chance
-        rules = default_rules()
         self.signer = NoSigner()
-        self.packer = Packer(spool, self.signer, settings.routes, settings.retry)
-        self.destinations = Destinations(self.resolver, clock, rules, chance, self.ground(), settings.routes)
-        self.scheduler = Scheduler(self.destinations, self.queue, clock, events, chance, settings.retry)
-        self.ledger = Ledger(
-            self.queue,
-            spool,
-            clock,
-            events,
-            chance,
-            settings.retry,
-            due=self.scheduler.due,
-            finished=lambda finished: self.bounces.put(finished),
+        rules = default_rules()
+        self.packer = Packer(self.spool, self.signer, settings.routes, settings.retry)
+        self.destinations = Destinations(
+            self.resolver, self.clock, rules, self.chance, self.ground(), settings.routes
         )
-        self.sites = Sites(
-            destinations=self.destinations,
-            queue=self.queue,
-            spool=spool,
-            transport=transport,
-            ledger=self.ledger,
-            clock=clock,
-            events=events,
+        self.moving = movers(
+            self,
+            self.destinations,
+            self.transport,
+            self.packer,
             rules=rules,
-            chance=chance,
-            limits=self.limits(),
-            max_connections=settings.max_connections,
-            due=self.scheduler.due,
-        )
-        self.forwarding = Forwarding(
-            packer=self.packer,
-            queue=self.queue,
-            spool=spool,
-            ledger=self.ledger,
-            clock=clock,
-            events=events,
-            new_id=self.new_id,
-        )
-        self.scheduler.connect(self.sites, self.ledger, self.forwarding)
-        self.bounces = Bounces(
-            packer=self.packer,
-            queue=self.queue,
-            spool=spool,
-            ledger=self.ledger,
-            scheduler=self.scheduler,
-            clock=clock,
-            events=events,
-            new_id=self.new_id,
-            chance=chance,
             hostname=HOSTNAME,
             retry=settings.retry,
+            limits=self.limits(),
+            max_connections=settings.max_connections,
         )
+        self.scheduler, self.sites = self.moving.scheduler, self.moving.sites
+        self.ledger, self.bounces = self.moving.ledger, self.moving.bounces
+        self.control = control_of(
+            self, self.moving, lambda key, route: f"{key} of {route}", lambda: {"running": True}
+        )
+        self._open_doors()
+
+    def _open_doors(self) -> None:
+        """Where mail comes in, as `postroad.parts` has it."""
+        settings, clock, events, spool = self.settings, self.clock, self.events, self.spool
         self.rights = Rights(settings.accounts, "example.com", clock)
         self.replays = Replays(self.queue, clock, 172_800.0)
         self.rights.repeaters = self.replays
@@ -288,23 +251,6 @@ class Engine:
             policies=Policies(spool, events, settings.policies, 1000),
         )
         self.gate = Gate(self.intake, self.rights, self.replays, spool, events)
-        self.control = QueueControl(
-            queue=self.queue,
-            spool=spool,
-            scheduler=self.scheduler,
-            sites=self.sites,
-            bounces=self.bounces,
-            clock=clock,
-            events=events,
-            facts=lambda: {"running": True},
-            explainer=Explainer(
-                self.destinations,
-                self.scheduler,
-                self.sites,
-                clock,
-                lambda key, route: f"{key} of {route}",
-            ),
-        )
 
     def ground(self) -> Ground:
         return Ground(25, False, frozenset({HOSTNAME}), frozenset({"203.0.113.1"}))

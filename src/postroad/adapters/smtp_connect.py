@@ -50,6 +50,7 @@ def offer(reply: Reply) -> Offer:
         size=_number(extensions.get("size", "")),
         rcpt_max=_number(limits.get("RCPTMAX", "")),
         mail_max=_number(limits.get("MAILMAX", "")),
+        rcpt_domain_max=_number(limits.get("RCPTDOMAINMAX", "")),
         size_offered="size" in extensions,
         binary="chunking" in extensions and "binarymime" in extensions,
         requiretls="requiretls" in extensions,

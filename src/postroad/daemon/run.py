@@ -94,7 +94,7 @@ class Daemon:
                 movers.create_task(engine.sites.run())
                 movers.create_task(engine.scheduler.run())
                 movers.create_task(engine.bounces.run())
-                movers.create_task(engine.compaction.run())
+                movers.create_task(self._parts.compaction.run())
                 if base.spool.crashed:
                     segments = base.spool.wasteful()
                     places = await base.queue.places_in(segments)
@@ -103,7 +103,7 @@ class Daemon:
                 engine.scheduler.close()
                 engine.sites.close()
                 engine.bounces.close()
-                engine.compaction.close()
+                self._parts.compaction.close()
             await engine.ledger.close()
             self._events.emit(Stopped((await base.queue.counts())["messages"]))
             for task in watch:

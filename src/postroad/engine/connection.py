@@ -63,6 +63,8 @@ class Connection:
         self._opened: Instant = around.clock.now()
         most = limits.messages_per_connection
         self._most_uses = min(session.capabilities.mail_max or most, most)
+        self._most_domains = session.capabilities.rcpt_domain_max
+        self._domains: set[str] = set()
         self._uses = 0
         # Of no use any more, whatever the peer thinks.
         self._spoiled = False
@@ -78,6 +80,8 @@ class Connection:
         stored: asyncio.Future[list[Finished]] | None = None
         while not self._worn_out():
             delivery = self._work.take(self._door) or await self._next()
+            if delivery is not None and self._most_domains:
+                delivery = self._within_domains(delivery)
             if delivery is None:
                 break
             # An outcome is durable before the delivery after the next begins: one
@@ -88,6 +92,22 @@ class Connection:
             stored = await self._deliver(delivery, self._clock.now())
             if self._spoiled or not self._session.usable:
                 break
+
+    def _within_domains(self, delivery: Delivery) -> Delivery | None:
+        """What of it this session may still be asked to take; the rest is for another session."""
+        fits: list[int] = []
+        rest: list[int] = []
+        for n, recipient in enumerate(delivery.recipients):
+            domain = recipient.address.domain
+            fit = domain in self._domains or len(self._domains) < self._most_domains
+            if fit:
+                self._domains.add(domain)
+            (fits if fit else rest).append(n)
+        if not rest:
+            return delivery
+        self._spoiled = True
+        self._work.give_back(delivery.only(rest))
+        return delivery.only(fits) if fits else None
 
     def _worn_out(self) -> bool:
         if self._uses >= self._most_uses:

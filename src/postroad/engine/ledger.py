@@ -142,7 +142,7 @@ class Ledger:
             Change(
                 message=delivery.message.id,
                 n=recipient.n,
-                state=State.WAITING,
+                state=step(State.ACTIVE, Happening.RETURNED),
                 due=due,
                 attempts=recipient.attempts - counted,
                 outcome=outcome,

@@ -98,6 +98,11 @@ class Ready:
     def has(self, lane: Lane) -> bool:
         return any(lanes[lane] for lanes in self._all())
 
+    @property
+    def lane(self) -> Lane:
+        """The most urgent that has something; the lowest where nothing waits."""
+        return next((lane for lane in Lane if self.has(lane)), Lane.BULK)
+
     def _all(self) -> list[Lanes]:
         return [self._lanes, *self._bound.values()]
 

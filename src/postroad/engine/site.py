@@ -253,7 +253,7 @@ class Site:
 
     async def _connection(self) -> None:
         try:
-            async with self._around.connections:
+            async with self._around.connections.one(self._ready.lane):
                 if not self._closing and self._ready.count:
                     await self._connect_and_work()
         finally:

@@ -1,48 +1,63 @@
 """How many connections there may be to all sites together.
 
-A slot is taken before the connect and given back when the socket is closed. A
-connection that idles keeps its slot only as long as nobody else wants it: then the
-one that has idled longest is told to go.
+A slot is taken before the connect and given back when the socket is closed: urgent mail
+first, and bulk mail never has the last fifth. A connection that idles keeps its slot only
+as long as nobody else wants it: then the one that has idled longest is told to go.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from types import TracebackType
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
+
+from postroad.mail.message import Lane
 
 
 class Slots:
-    """`async with slots:` for the life of a connection; first come, first served."""
+    """`async with slots.one(lane):` for the life of a connection; within a lane first come, first served."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._free = most
-        self._wanted: deque[asyncio.Future[None]] = deque()
+        self._taken = 0
+        bulk = max(1, most * 4 // 5)
+        self._most = tuple(bulk if lane is Lane.BULK else most for lane in Lane)
+        self._wanted: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in Lane)
         self._idle: dict[asyncio.Future[Any], None] = {}
 
     @property
     def full(self) -> bool:
         """Whether a connection more has to wait for one to end."""
-        return self._free <= 0
+        return self._taken >= self.most
 
     def idles(self, waiter: asyncio.Future[Any]) -> None:
         """A connection waits for work; when its slot is wanted, `waiter` is cancelled."""
         self._idle[waiter] = None
-        if self._wanted:
+        if any(self._wanted):
             self._send_one_away()
 
     def works(self, waiter: asyncio.Future[Any]) -> None:
         """It waits no more."""
         self._idle.pop(waiter, None)
 
-    async def __aenter__(self) -> None:
-        if self._free > 0:
-            self._free -= 1
-            return
+    @asynccontextmanager
+    async def one(self, lane: Lane) -> AsyncIterator[None]:
+        """For a connection whose most urgent mail is of this lane."""
+        if self._taken < self._most[lane]:
+            self._taken += 1
+        else:
+            await self._turn(self._wanted[lane])
+        try:
+            yield
+        finally:
+            self._give_back()
+
+    async def _turn(self, wanted: deque[asyncio.Future[None]]) -> None:
+        """The slot is taken for whoever has its turn."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._wanted.append(turn)
+        wanted.append(turn)
         self._send_one_away()
         try:
             await turn
@@ -50,21 +65,17 @@ class Slots:
             if turn.done() and not turn.cancelled():
                 self._give_back()
             else:
-                self._wanted.remove(turn)
+                wanted.remove(turn)
             raise
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._give_back()
-
     def _give_back(self) -> None:
-        while self._wanted:
-            turn = self._wanted.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
+        self._taken -= 1
+        for wanted, most in zip(self._wanted, self._most, strict=True):
+            while wanted and self._taken < most:
+                turn = wanted.popleft()
+                if not turn.done():
+                    self._taken += 1
+                    turn.set_result(None)
 
     def _send_one_away(self) -> None:
         while self._idle:

@@ -23,6 +23,8 @@ _PARAMETER = re.compile(r"[!-<>-~]+")
 class Capabilities:
     """What the peer's last EHLO offered and the engine uses. `size` 0: no limit stated.
 
+    `rcpt_max` recipients a transaction, `mail_max` transactions and `rcpt_domain_max` domains
+    of recipients a session (RFC 9422); 0: no limit stated.
     `binary`: CHUNKING and BINARYMIME both. `requiretls`: offered over TLS with a verified
     certificate, for nothing else counts (RFC 8689 2).
     """
@@ -34,6 +36,7 @@ class Capabilities:
     size: int = 0
     rcpt_max: int = 0
     mail_max: int = 0
+    rcpt_domain_max: int = 0
     size_offered: bool = False
     binary: bool = False
     requiretls: bool = False

@@ -1,7 +1,8 @@
 """The states of a recipient and the table of its transitions.
 
-Stored as small integers; `FINAL` states leave the queue when their message is
-settled. Every change of state in the queue passes `step`.
+Stored as small integers; final states leave the queue when their message is
+settled. What the engine and its operators decide passes `step`; that many rows are
+claimed, expire or are returned at once is a statement of the index, by the same table.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ class State(IntEnum):
 
 
 class Happening(StrEnum):
+    """`RETURNED`: claimed, and given back untried."""
+
     CLAIMED = "claimed"
     DELIVERED = "delivered"
     DEFERRED = "deferred"
     FAILED = "failed"
     EXPIRED = "expired"
-    RESTARTED = "restarted"
+    RETURNED = "returned"
     HELD = "held"
     RELEASED = "released"
     CANCELLED = "cancelled"
@@ -52,7 +55,7 @@ TRANSITIONS: dict[tuple[State, Happening], State] = {
     (State.ACTIVE, Happening.DEFERRED): State.WAITING,
     (State.ACTIVE, Happening.FAILED): State.FAILED,
     (State.ACTIVE, Happening.EXPIRED): State.FAILED,
-    (State.ACTIVE, Happening.RESTARTED): State.WAITING,
+    (State.ACTIVE, Happening.RETURNED): State.WAITING,
     (State.HELD, Happening.RELEASED): State.WAITING,
     (State.HELD, Happening.CANCELLED): State.CANCELLED,
     (State.HELD, Happening.FAILED): State.FAILED,

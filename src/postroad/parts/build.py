@@ -23,22 +23,17 @@ from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.system import IdMaker, SystemClock
 from postroad.adapters.system_memory import give_back_soon
 from postroad.config.model import Config
-from postroad.engine.bounces import Bounces
 from postroad.engine.compaction import Compaction
 from postroad.engine.control import QueueControl
 from postroad.engine.destinations import Destinations
-from postroad.engine.explaining import Explainer
-from postroad.engine.forwarding import Forwarding
 from postroad.engine.gate import Gate
 from postroad.engine.intake import Intake
-from postroad.engine.ledger import Ledger
 from postroad.engine.linting import Linter
+from postroad.engine.movers import Movers, control_of, movers
 from postroad.engine.packing import Packer
 from postroad.engine.policies import Policies
 from postroad.engine.replays import Replays
 from postroad.engine.rights import Rights
-from postroad.engine.scheduler import Scheduler
-from postroad.engine.sites import Sites
 from postroad.mail.descriptors import Share
 from postroad.mail.events import StorageTrouble
 from postroad.mail.message import Instant
@@ -61,19 +56,6 @@ class Foundation:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """What moves mail."""
-
-    destinations: Destinations
-    scheduler: Scheduler
-    sites: Sites
-    ledger: Ledger
-    packer: Packer
-    bounces: Bounces
-    compaction: Compaction
-
-
-@dataclass(frozen=True, slots=True)
 class Entrances:
     """Where mail and operators come in."""
 
@@ -93,7 +75,8 @@ class Parts:
     """Everything that runs, each layer built on the one before."""
 
     base: Foundation
-    engine: Engine
+    engine: Movers
+    compaction: Compaction
     entrances: Entrances
     material: Material
 
@@ -122,7 +105,9 @@ def build(
     accounts = password_accounts(config)
     base = _foundation(config, events)
     engine = _engine(config, base, loaded)
-    return Parts(base, engine, _entrances(config, base, engine, loaded, accounts, fatal, shared), loaded)
+    compaction = Compaction(base.spool, base.queue, base.events)
+    entrances = _entrances(config, base, engine, loaded, accounts, fatal, shared)
+    return Parts(base, engine, compaction, entrances, loaded)
 
 
 def _foundation(config: Config, events: EventHub) -> Foundation:
@@ -141,7 +126,7 @@ def _foundation(config: Config, events: EventHub) -> Foundation:
 
 def build_office(
     config: Config, events: EventHub, loaded: Material
-) -> tuple[Foundation, Engine, QueueControl]:
+) -> tuple[Foundation, Movers, QueueControl]:
     """What changes a queue that no daemon owns: nothing that moves mail will run. Raises as `build`."""
     base = _foundation(config, events)
     engine = _engine(config, base, loaded)
@@ -149,93 +134,32 @@ def build_office(
 
 
 def _control(
-    base: Foundation, engine: Engine, loaded: Material, facts: Callable[[], dict[str, object]]
+    base: Foundation, engine: Movers, loaded: Material, facts: Callable[[], dict[str, object]]
 ) -> QueueControl:
-    explainer = Explainer(
-        engine.destinations,
-        engine.scheduler,
-        engine.sites,
-        base.clock,
-        # A reload puts another one there.
-        lambda key, route: loaded.origin(key, route),
-    )
-    return QueueControl(
-        queue=base.queue,
-        spool=base.spool,
-        scheduler=engine.scheduler,
-        sites=engine.sites,
-        bounces=engine.bounces,
-        clock=base.clock,
-        events=base.events,
-        facts=facts,
-        explainer=explainer,
-    )
+    # A reload puts another origin there.
+    return control_of(base, engine, lambda key, route: loaded.origin(key, route), facts)
 
 
-def _engine(config: Config, base: Foundation, loaded: Material) -> Engine:
-    rules = default_rules()
-    destinations = destinations_of(config, base.chance)
-    scheduler = Scheduler(destinations, base.queue, base.clock, base.events, base.chance, config.retry)
-    ledger = Ledger(
-        base.queue,
-        base.spool,
-        base.clock,
-        base.events,
-        base.chance,
-        config.retry,
-        due=scheduler.due,
-        finished=lambda finished: bounces.put(finished),
-    )
-    sites = Sites(
-        destinations=destinations,
-        queue=base.queue,
-        spool=base.spool,
-        transport=transport_of(config),
-        ledger=ledger,
-        clock=base.clock,
-        events=base.events,
-        rules=rules,
-        chance=base.chance,
-        limits=loaded.limits,
-        max_connections=config.delivery.max_connections,
-        due=scheduler.due,
-    )
+def _engine(config: Config, base: Foundation, loaded: Material) -> Movers:
     packer = Packer(base.spool, loaded.signer, config.routes, config.retry)
-    scheduler.connect(sites, ledger, _forwarding(base, packer, ledger))
     packer.names = loaded.aliases.names
-    bounces = Bounces(
-        packer=packer,
-        queue=base.queue,
-        spool=base.spool,
-        ledger=ledger,
-        scheduler=scheduler,
-        clock=base.clock,
-        events=base.events,
-        new_id=base.new_id,
-        chance=base.chance,
+    return movers(
+        base,
+        destinations_of(config, base.chance),
+        transport_of(config),
+        packer,
+        rules=default_rules(),
         hostname=config.hostname,
         retry=config.retry,
-    )
-    compaction = Compaction(base.spool, base.queue, base.events)
-    return Engine(destinations, scheduler, sites, ledger, packer, bounces, compaction)
-
-
-def _forwarding(base: Foundation, packer: Packer, ledger: Ledger) -> Forwarding:
-    return Forwarding(
-        packer=packer,
-        queue=base.queue,
-        spool=base.spool,
-        ledger=ledger,
-        clock=base.clock,
-        events=base.events,
-        new_id=base.new_id,
+        limits=loaded.limits,
+        max_connections=config.delivery.max_connections,
     )
 
 
 def _entrances(
     config: Config,
     base: Foundation,
-    engine: Engine,
+    engine: Movers,
     loaded: Material,
     accounts: PasswdAccounts | None,
     fatal: Callable[[BaseException], None],
