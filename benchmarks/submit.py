@@ -17,7 +17,7 @@ import cProfile
 import multiprocessing
 import pstats
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 
@@ -29,7 +29,7 @@ from postroad.config.model import Listener, SubmissionConfig
 from postroad.engine.rights import Rights
 from postroad.mail.account import AccountPolicies
 from postroad.mail.events import Event
-from postroad.mail.message import Instant, Location, Message, StagedBody, Submission
+from postroad.mail.message import Hold, Instant, Location, Message, StagedBody, Submission
 from postroad.mail.mime import Octets
 from postroad.mail.reply import Reply
 from postroad.ports.spool import BodyFile, Record, Stored
@@ -72,6 +72,9 @@ class Nothing:
         raise NotImplementedError
 
     def done(self, message: Message, recipients: Collection[int]) -> None:
+        raise NotImplementedError
+
+    def hold(self, message: Message, holds: Mapping[int, Hold | None]) -> None:
         raise NotImplementedError
 
     def low(self) -> bool:

@@ -24,7 +24,7 @@ from postroad.ports.queue import QueueFilter
 Changed = list[tuple[str, str]]
 
 
-def operate(config: Config, verb: str, filters: Sequence[QueueFilter]) -> Changed:
+def operate(config: Config, verb: str, filters: Sequence[QueueFilter], reason: str = "") -> Changed:
     """As `ports.control.Control.operate`, for each of the filters in turn.
 
     Raises SpoolInUse where somebody owns the queue, StorageBroken, OSError, and for "bounce",
@@ -37,7 +37,7 @@ def operate(config: Config, verb: str, filters: Sequence[QueueFilter]) -> Change
     become_owner(config)
     journal = Journal(config.log.format, "warning", hostname=config.hostname)
     try:
-        return asyncio.run(_operate(config, loaded, verb, filters, EventHub(journal)))
+        return asyncio.run(_operate(config, loaded, verb, filters, reason, EventHub(journal)))
     finally:
         loaded.signer.close()
         journal.close()
@@ -51,7 +51,12 @@ def become_owner(config: Config) -> None:
 
 
 async def _operate(
-    config: Config, loaded: Material, verb: str, filters: Sequence[QueueFilter], events: EventHub
+    config: Config,
+    loaded: Material,
+    verb: str,
+    filters: Sequence[QueueFilter],
+    reason: str,
+    events: EventHub,
 ) -> Changed:
     base, engine, control = build_office(config, events, loaded)
     done: Changed = []
@@ -65,7 +70,7 @@ async def _operate(
             segments = base.spool.wasteful()
             await base.spool.mark_strangers(segments, await base.queue.places_in(segments))
         for filter in filters:
-            done += await control.operate(verb, filter, os.getuid())
+            done += await control.operate(verb, filter, os.getuid(), reason)
         await engine.bounces.settle_waiting()
         await engine.ledger.close()
         base.queue.close()

@@ -20,7 +20,7 @@ from postroad.adapters.sqlite_reader import HopState, SqliteReader
 from postroad.adapters.sqlite_rows import message_row, recipient_row, to_pair
 from postroad.adapters.sqlite_writer import SqliteWriter
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Lane, Location
+from postroad.mail.message import Hold, Lane, Location
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
 from postroad.mail.queue_id import parse_id
 from postroad.mail.reply import Reply
@@ -101,6 +101,37 @@ async def test_an_index_of_the_first_release_keeps_its_mail(path: Path) -> None:
         assert await queue.claim(other, NOW, 10, NOW + HOUR) == []
 
 
+async def test_who_held_what_in_an_index_before_holds_had_reasons_is_kept(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    for number, script in enumerate(load_steps()[:5], start=1):
+        connection.executescript(f"{script}\nPRAGMA user_version = {number};")
+    connection.execute("INSERT INTO hop VALUES (7, 'mx', 'example.org', 0)")
+    owner = message()
+    policy = deferred(reason=Reason.POLICY, text="held by policy my.hooks:check: looks: odd")
+    rows = [
+        recipient(owner, n=0, state=State.HELD, last=policy),
+        recipient(owner, n=1, state=State.HELD, last=deferred(), attempts=2),
+        recipient(owner, n=2, last=policy),
+    ]
+    values = (*message_row(owner), 1)
+    connection.execute(f"INSERT INTO message VALUES ({', '.join('?' * 17)})", (*values[:15], 1, values[15]))
+    connection.executemany(
+        load_queries()["add_recipient"],
+        [recipient_row(row, parse_id(row.message), 7, owner.lane) for row in rows],
+    )
+    connection.commit()
+    connection.close()
+    queue = SqliteQueue(path)
+    async with running(queue):
+        found = await queue.find(owner.id)
+    assert found is not None
+    assert found.recipients == (
+        replace(rows[0], last=None, held=Hold("my.hooks:check", "looks: odd", owner.received_at)),
+        replace(rows[1], held=Hold()),
+        rows[2],
+    )
+
+
 def test_an_index_of_a_later_version_is_left_alone(path: Path) -> None:
     connection = open_writable(path)
     connection.execute("PRAGMA user_version = 99")
@@ -147,7 +178,7 @@ def test_every_statement_is_understood_by_sqlite(path: Path) -> None:
     connection = open_writable(path)
     for name, sql in load_queries().items():
         named = re.findall(r":(\w+)", sql)
-        numbered = [int(number) for number in re.findall(r"\?(\d)", sql)]
+        numbered = [int(number) for number in re.findall(r"\?(\d+)", sql)]
         values = dict.fromkeys(named) if named else [None] * max(numbered, default=sql.count("?"))
         assert connection.execute(f"EXPLAIN {sql}", values).fetchall(), name
     connection.close()
@@ -172,7 +203,7 @@ def test_the_scheduler_only_walks_the_index_of_what_waits(path: Path, name: str)
 def test_a_start_reads_no_table_from_end_to_end(path: Path, name: str) -> None:
     connection = open_writable(path)
     sql = load_queries()[name]
-    numbers = max([int(n) for n in re.findall(r"\?(\d)", sql)], default=sql.count("?"))
+    numbers = max([int(n) for n in re.findall(r"\?(\d+)", sql)], default=sql.count("?"))
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * numbers)]
     connection.close()
     scans = [step for step in plan if step.startswith(("SCAN message", "SCAN recipient", "SCAN m", "SCAN r"))]

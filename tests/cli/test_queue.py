@@ -20,7 +20,7 @@ from postroad.cli.main import main
 from postroad.cli.queue import print_pages
 from postroad.cli.sendmail_door import drop, envelope, request_line
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Message, Recipient
+from postroad.mail.message import Hold, Message, Recipient
 from postroad.ports.queue import QueueFilter
 from tests.support.build import HEAD, HOUR, NOW, deferred, hop, message, queue_id, recipient
 from tests.support.operating import RememberingControl, RememberingIntake, StoppedClock, hop_of
@@ -51,7 +51,20 @@ async def queued() -> AsyncIterator[Path]:
                 ],
                 b"one\r\n",
             ),
-            (second, [recipient("d@example.org", message=second.id, state=State.HELD)], b".dot\r\n"),
+            (
+                second,
+                [
+                    recipient(
+                        "d@example.org",
+                        message=second.id,
+                        state=State.HELD,
+                        attempts=1,
+                        last=deferred(),
+                        held=Hold(None, "under \x1breview", NOW),
+                    )
+                ],
+                b".dot\r\n",
+            ),
             (
                 third,
                 [recipient("e@example.org", message=third.id, state=State.ACTIVE)],
@@ -87,9 +100,12 @@ async def test_the_list_has_the_keys_that_programs_rely_on(capsys: Captured) -> 
         "host": "mx.example.org[192.0.2.1]:25",
         "account": "user",
         "expires": "2026-11-23T11:06:40Z",
+        "held": None,
     }
     assert (second["site"], second["reason"]) == ("relay-1:127.0.0.1:26", None)
     assert (held["state"], held["sender"], held["next_attempt"]) == ("held", "", None)
+    assert held["held"] == {"policy": None, "reason": "under \x1breview", "since": "2026-11-18T11:06:40Z"}
+    assert (held["reason"], held["status"]) == ("held by an operator: under \x1breview", None)
     assert (active["state"], active["next_attempt"]) == ("active", None)
 
 
@@ -102,6 +118,7 @@ async def test_the_list_for_people_says_why_and_until_when(capsys: Captured) -> 
     assert "3 attempts, next " in text
     assert ": 550 \\x1b[31mred\\x07\\nalert" in text
     assert "held     <> -> d@example.org" in text
+    assert "held by an operator: under \\x1breview; until released, 1 attempt: 451 4.7.1 Greylisted" in text
     assert "not tried yet via relay-1:127.0.0.1:26" in text
     assert text.endswith("4 recipients of 3 messages\nthe daemon is not running\n")
     assert all(line.isprintable() for line in text.splitlines())

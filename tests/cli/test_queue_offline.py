@@ -62,6 +62,32 @@ async def test_a_queue_without_a_daemon_is_changed_directly(
         assert await states(directory, capsys) == {f"{to}@example.org": state for to, state in left.items()}
 
 
+async def test_the_reason_of_a_hold_is_shown_wherever_the_queue_is(capsys: Captured) -> None:
+    with state_directory() as directory:
+        await three(directory)
+        assert await run(directory, "queue", "hold", queue_id(1), "--reason", "under review") == 0
+        for words in (
+            ["queue", "list", queue_id(1)],
+            ["queue", "list", "--format", "mailq", queue_id(1)],
+            ["queue", "list", "--format", "postqueue-json", queue_id(1)],
+            ["queue", "show", queue_id(1)],
+        ):
+            capsys.readouterr()
+            assert await run(directory, *words) == 0
+            assert "held by an operator: under review" in capsys.readouterr().out, words
+        assert await run(directory, "why", queue_id(1)) == 0
+        assert re.search(r"an operator holds it since \S+Z: under review\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("reason", ["x" * 201, "two\nlines", "\udcff"])
+async def test_a_reason_that_no_line_can_show_holds_nothing(capsys: Captured, reason: str) -> None:
+    with state_directory() as directory:
+        await three(directory)
+        assert await run(directory, "queue", "hold", queue_id(1), "--reason", reason) == os.EX_USAGE
+        assert "at most 200 printable characters" in capsys.readouterr().err
+        assert (await states(directory, capsys))["a@example.org"] == "waiting"
+
+
 async def test_what_is_retried_directly_is_due_when_a_daemon_starts(capsys: Captured) -> None:
     with state_directory() as directory:
         await three(directory)

@@ -16,11 +16,11 @@ from postroad.cli import sendmail_door
 from postroad.cli.sendmail_settings import Settings
 from postroad.cli.sendmail_smtp import converse
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Notify, Ret
+from postroad.mail.message import Hold, Notify, Ret
 from postroad.mail.reply import Reply
 from postroad.ports.queue import QueueFilter
 from tests.support import happenings
-from tests.support.build import deferred, message, queue_id, recipient
+from tests.support.build import NOW, deferred, message, queue_id, recipient
 from tests.support.operating import Office, office
 from tests.support.queued import fill
 from tests.support.sendmail import LETTER, RUN, Done, recipients, sendmail, sent, start, text
@@ -107,18 +107,21 @@ async def test_q_asks_the_daemon_to_try_again(option: str, asked: QueueFilter) -
         ("-qSa@example -q!Rb1", "retry", [2, 3]),
         ("-Qlooks-odd -qRb2", "hold", [2]),
         ("-Q -qQ", "release", [3]),
+        ("-Q -qQODD", "release", [3]),
         ("-Q -qQpolicy", "release", []),
     ],
 )
 async def test_q_selects_by_parts_of_ids_and_addresses(options: str, verb: str, numbers: list[int]) -> None:
     async with office() as daemon:
         rows = [recipient(f"b{n}@example.org", message=queue_id(n)) for n in (1, 2, 3)]
-        rows[2] = replace(rows[2], state=State.HELD)
+        rows[2] = replace(rows[2], state=State.HELD, held=Hold(None, "looks odd", NOW))
         await fill(daemon.path.parent, *((message(n), [rows[n - 1]], b"x\r\n") for n in (1, 2, 3)))
         assert await sendmail(daemon.path.parent, *options.split()) == Done(0, "", "")
         asked = [(verb, QueueFilter(ids=tuple(map(queue_id, numbers))), os.getuid())]
         assert daemon.control.asked == (asked if numbers else [])
+        assert daemon.control.reasons == (["looks-odd" if verb == "hold" else ""] if numbers else [])
         listed = await sendmail(daemon.path.parent, "-qQ", name="mailq")
+        assert "(held by an operator: looks odd)" in listed.out
     assert [number for number in (1, 2, 3) if queue_id(number) in listed.out] == [3]
 
 

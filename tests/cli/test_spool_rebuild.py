@@ -15,7 +15,8 @@ from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.mail.handling import scheduled
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Handling, Message, Recipient, Trace
+from postroad.mail.message import Handling, Hold, Message, Recipient, Trace
+from postroad.mail.outcome import Reason
 from postroad.mail.routing import DIRECT, Hop
 from postroad.ports.queue import QueueFilter
 from tests.support.build import (
@@ -195,6 +196,64 @@ async def test_attempts_and_holds_outlive_an_index_that_can_be_read(state: Path,
         past = await index.attempts(queue_id(1))
     assert [(each.number, each.outcome) for each in past] == [(1, SAID), (2, SAID)]
     assert await findings(state, capsys) == (0, [])
+
+
+async def hold_two(directory: Path) -> tuple[Hold, Hold]:
+    """A policy held the sixth and seventh message on their way in; an operator holds the first, and
+    released the seventh."""
+    by_policy = Hold("scan", "looks odd", NOW)
+    mails = []
+    for number in (6, 7):
+        owner = message(number)
+        mails.append((owner, [recipient(owner, state=State.HELD, held=by_policy)], b"odd\r\n"))
+    await fill(directory, *mails)
+    by_hand = Hold(None, "under review", NOW)
+    spool, queue = Segments(directory / "spool"), SqliteQueue(directory / "queue.sqlite")
+    spool.adopt(await queue.live())
+    async with running(spool, queue):
+        for number, held in ((1, by_hand), (7, None)):
+            found = await queue.find(queue_id(number))
+            assert found is not None
+            state = State.WAITING if held is None else State.HELD
+            await queue.change([replace(change(found.recipients[0], state=state), held=held)])
+            spool.hold(found.message, {0: held})
+    return by_policy, by_hand
+
+
+def forget_holds(directory: Path) -> None:
+    """An index as it was before it knew why something is held."""
+    change_index(directory, "ALTER TABLE recipient DROP COLUMN held", "PRAGMA user_version = 5")
+
+
+def forget_notes(directory: Path) -> None:
+    for path in (directory / "spool").glob("*.held"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    "lose", [lambda d: (d / "queue.sqlite").unlink(), forget_notes, forget_holds, lambda d: None]
+)
+async def test_who_is_held_and_why_outlives_the_index_or_the_notes(
+    state: Path, lose: Callable[[Path], object]
+) -> None:
+    by_policy, by_hand = await hold_two(state)
+    lose(state)
+    assert await spool_command(state, "rebuild") == 0
+    rows = {id: rows[0] for id, (_, rows) in (await waiting(state)).items()}
+    held = {id: row.held for id, row in rows.items() if row.state is State.HELD}
+    assert held == {queue_id(1): by_hand, queue_id(6): by_policy}
+    assert rows[queue_id(7)].state is State.WAITING
+
+
+async def test_a_record_from_before_holds_had_reasons_says_them_all_the_same() -> None:
+    with state_directory() as directory:
+        owner = message(1)
+        said = deferred(reason=Reason.POLICY, text="held by policy scan: looks: odd")
+        await fill(directory, (owner, [recipient(owner, state=State.HELD, last=said)], b"odd\r\n"))
+        (directory / "queue.sqlite").unlink()
+        assert await spool_command(directory, "rebuild") == 0
+        ((_, (row,)),) = (await waiting(directory)).values()
+    assert (row.state, row.held, row.last) == (State.HELD, Hold("scan", "looks: odd"), None)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from postroad.mail.address import Address
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Body, Handling, Lane, Location, Message, Notify, Ret
+from postroad.mail.message import Body, Handling, Hold, Lane, Location, Message, Notify, Ret
 from postroad.mail.outcome import Reason
 from postroad.mail.routing import Hop
 from postroad.ports.queue import Finished, Queue, QueueFilter
@@ -56,6 +56,7 @@ async def test_a_message_with_every_field_set_comes_back_as_it_was(queue: Queue)
         last=deferred(),
         last_attempt_at=NOW - 1 / 3,
         told=True,
+        held=Hold("scan", "looks ödd", NOW - 0.5),
     )
     await queue.add(whole, [row])
     assert await queue.find(whole.id) == Finished(whole, (row,))
@@ -270,6 +271,22 @@ async def test_an_operators_change_leaves_active_recipients_alone(queue: Queue) 
     after = await queue.find(active.message)
     assert after is not None
     assert [row.state for row in after.recipients] == [State.ACTIVE, State.HELD]
+
+
+async def test_why_an_operator_holds_one_is_kept_until_it_is_released(queue: Queue) -> None:
+    await add(queue, 1, "a@example.org", "b@example.org")
+    found = await queue.find(queue_id(1))
+    assert found is not None
+    first = found.recipients[0]
+    why = Hold(None, "under review", NOW)
+    await queue.change([replace(change(first, state=State.HELD), held=why)])
+    after = await queue.find(queue_id(1))
+    assert after is not None
+    assert [(row.state, row.held) for row in after.recipients] == [(State.HELD, why), (State.WAITING, None)]
+    await queue.change([change(first, state=State.WAITING)])
+    released = await queue.find(queue_id(1))
+    assert released is not None
+    assert [(row.state, row.held) for row in released.recipients] == [(State.WAITING, None)] * 2
 
 
 async def test_cancelling_every_recipient_removes_the_message(queue: Queue) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from postroad.adapters.segment_holds import read_notes
 from postroad.adapters.segment_marks import read_marks
 from postroad.adapters.segments import SEGMENT_SIZE, Segments
 from postroad.adapters.sqlite_queue import SqliteQueue
@@ -19,7 +20,7 @@ from postroad.cli.spool_rebuild import rebuild
 from postroad.engine.compaction import Compaction
 from postroad.mail.events import Event, StorageTrouble
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Message
+from postroad.mail.message import Hold, Message
 from postroad.ports.queue import QueueFilter
 from postroad.ports.storage import StorageFull
 from tests.support.build import NOW, change, delivered, failed, queue_id, recipient, record
@@ -172,6 +173,21 @@ async def test_what_was_done_of_a_message_is_known_where_it_went(tmp_path: Path)
     assert read_marks(tmp_path / "spool")[moved.segment, moved.offset] == {0}
     rebuilt = rebuild(tmp_path / "queue.sqlite", tmp_path / "spool", NOW)
     assert (rebuilt.messages, rebuilt.recipients) == (61, 61)
+
+
+async def test_why_a_message_is_held_is_known_where_it_went(tmp_path: Path) -> None:
+    async with store(tmp_path) as kept:
+        held = await kept.add(500)
+        why = Hold(None, "under review", NOW)
+        await kept.queue.change([replace(change(recipient(held), state=State.HELD), held=why)])
+        for number in range(501, 520):
+            await kept.add(number, State.ACTIVE)
+            await kept.deliver(queue_id(number))
+        await old_and_new(kept, every=5)
+        assert await kept.compaction.compact() > 0
+        moved = (await kept.places())[held.id].location
+        assert moved != held.location
+    assert read_notes(tmp_path / "spool")[moved.segment, moved.offset] == {0: why}
 
 
 async def test_a_full_disk_stops_compaction_and_loses_nothing(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from postroad.mail.events import Operated
 from postroad.mail.lifecycle import State
+from postroad.mail.message import Hold
 from postroad.mail.outcome import Stage
 from postroad.ports.control import ImpossibleOperation
 from postroad.ports.queue import QueueFilter
@@ -68,6 +70,33 @@ async def test_what_is_held_waits_until_it_is_released() -> None:
         assert await post.operate("release", id) == [(id, "b@example.org")]
         await post.gone(id, within=1)
         assert len(post.arrived("b@example.org")) == 1
+
+
+@virtual
+async def test_why_something_is_held_is_kept_in_the_index_and_beside_the_record() -> None:
+    async with engine(HOSTS) as post:
+        id = await post.submit("b@example.org", sender="hold@example.com")
+        await post.until(lambda: len(post.attempts()) == 1)
+        await post.operate("hold", id, reason="under review")
+        (row,) = post.rows(id)
+        assert row.held is not None
+        assert replace(row.held, at=None) == Hold(None, "under review")
+        assert post.spool.held == {id: {0: row.held}}
+        assert [event.reason for event in post.events.of(Operated)] == ["under review"]
+        await post.operate("release", id, reason="of no meaning")
+        assert post.rows(id)[0].held is None
+        assert post.spool.held == {id: {0: None}}
+        await post.until(lambda: len(post.attempts()) == 2)
+        await post.operate("delete", id)
+
+
+@virtual
+async def test_who_was_dropped_of_a_message_that_goes_on_is_marked_as_done() -> None:
+    async with engine(HOSTS) as post:
+        id = await post.submit("b@example.org", "c@example.org", sender="delete@example.com")
+        await post.until(lambda: len(post.attempts()) == 1)
+        await post.control.operate("delete", QueueFilter(to="c@example.org"), 0)
+        assert post.spool.finished == {id: {1}}
 
 
 @virtual

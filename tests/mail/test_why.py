@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from postroad.mail.backoff import RetryPolicy
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LOCAL
-from postroad.mail.message import Handling, Message, Recipient
+from postroad.mail.message import Handling, Hold, Message, Recipient
 from postroad.mail.outcome import Reason
 from postroad.mail.throttle import NotBefore
 from postroad.mail.why import Constraint, Live, Why, as_row, explain, span
@@ -119,11 +119,13 @@ def test_what_was_learned_is_told_with_its_time() -> None:
 
 
 def test_who_holds_a_message_is_told() -> None:
-    by_hand = why(state=State.HELD)
-    assert (by_hand.text, by_hand.learned) == ("an operator holds it", None)
-    by_policy = why(state=State.HELD, **said(Reason.POLICY))
-    assert by_policy.text == "a content policy holds it"
-    assert by_policy.learned is not None
+    # What an attempt met before is not why it waits.
+    by_hand = why(state=State.HELD, **said(Reason.POLICY))
+    assert (by_hand.text, by_hand.learned, by_hand.value) == ("an operator holds it", None, None)
+    asked = why(state=State.HELD, held=Hold(None, "under review", NOW))
+    assert asked.text == "an operator holds it since 2026-11-18T11:06:40Z: under review"
+    by_policy = why(state=State.HELD, held=Hold("scan", "looks odd"))
+    assert (by_policy.text, by_policy.value) == ("policy scan holds it: looks odd", "looks odd")
 
 
 def test_the_wait_that_a_receiver_asked_for_is_the_value() -> None:

@@ -301,8 +301,8 @@ class Engine:
         assert reply.code == 250, reply
         return reply.text.rpartition(" ")[2]
 
-    async def operate(self, verb: str, *ids: str) -> list[tuple[str, str]]:
-        return await self.control.operate(verb, QueueFilter(ids=ids), 0)
+    async def operate(self, verb: str, *ids: str, reason: str = "") -> list[tuple[str, str]]:
+        return await self.control.operate(verb, QueueFilter(ids=ids), 0, reason)
 
     # --- what is to be seen ------------------------------------------------------------
 

@@ -289,7 +289,7 @@ class MemoryWitness:
 
 
 def _changed(row: Recipient, change: Change) -> Recipient:
-    moved = replace(row, state=change.state, due=change.due, attempts=change.attempts)
+    moved = replace(row, state=change.state, due=change.due, attempts=change.attempts, held=change.held)
     if change.outcome is None:
         return moved
     return replace(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from postroad.mail.message import Location, Message, StagedBody
+from postroad.mail.message import Hold, Location, Message, StagedBody
 from postroad.ports.spool import DamagedRecord, Record
 from postroad.ports.storage import StorageBroken, StorageFull
 
@@ -71,6 +71,8 @@ class MemorySpool:
         self.bodies: dict[Location, bytes] = {}
         # Recipients that are done, of messages that go on.
         self.finished: dict[str, set[int]] = {}
+        # Who is held, or no longer, as far as it was told after the acceptance.
+        self.held: dict[str, dict[int, Hold | None]] = {}
         self.full = False
         self.below = False
         self.broken = False
@@ -120,6 +122,9 @@ class MemorySpool:
 
     def done(self, message: Message, recipients: Collection[int]) -> None:
         self.finished.setdefault(message.id, set()).update(recipients)
+
+    def hold(self, message: Message, holds: Mapping[int, Hold | None]) -> None:
+        self.held.setdefault(message.id, {}).update(holds)
 
     def low(self) -> bool:
         return self.below

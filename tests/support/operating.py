@@ -47,6 +47,7 @@ class RememberingControl:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, QueueFilter, int | None]] = []
+        self.reasons: list[str] = []
         self.refusal: str | None = None
         self.explained: list[Explained] = []
 
@@ -63,9 +64,12 @@ class RememberingControl:
     def hops_of(self, site: str) -> list[str]:
         return [f"hop.of.{site}"]
 
-    async def operate(self, verb: str, filter: QueueFilter, uid: int | None) -> list[tuple[str, str]]:
+    async def operate(
+        self, verb: str, filter: QueueFilter, uid: int | None, reason: str = ""
+    ) -> list[tuple[str, str]]:
         if self.refusal is not None:
             raise ImpossibleOperation(self.refusal)
+        self.reasons.append(reason)
         self.asked.append((verb, filter, uid))
         return [(queue_id(1), "b@example.org"), (queue_id(1), "c@example.org")]
 

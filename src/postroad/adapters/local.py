@@ -29,6 +29,7 @@ from postroad.adapters.local_request import (
     Unacceptable,
     canonical_content,
     check_own,
+    hold_reason,
     parse_request,
     queue_filter,
     submit_request,
@@ -272,7 +273,8 @@ class LocalDoor:
                 done=not done.problems, problems=list(done.problems), needs_restart=list(done.needs_restart)
             )
             return
-        changed = await self._control.operate(verb, queue_filter(request), client.uid)
+        reason = hold_reason(request)
+        changed = await self._control.operate(verb, queue_filter(request), client.uid, reason)
         for id, recipient in changed:
             await client.say(id=id, recipient=recipient)
         await client.say(done=len(changed))

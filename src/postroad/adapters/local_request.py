@@ -20,6 +20,7 @@ from postroad.mail.headers import split
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LocalNames
 from postroad.mail.message import Body, Content, Envelope, EnvelopeRecipient, Notify, Peer, Ret
+from postroad.mail.operations import check_reason
 from postroad.mail.printable import is_text
 from postroad.mail.reply import Reply
 from postroad.ports.queue import QueueFilter
@@ -102,6 +103,16 @@ def queue_filter(request: Mapping[str, Any]) -> QueueFilter:
     if wanted == QueueFilter() and request.get("all") is not True:
         raise BadRequest('nothing is named; the whole queue needs "all"', os.EX_USAGE)
     return wanted
+
+
+def hold_reason(request: Mapping[str, Any]) -> str:
+    """The "reason" of a hold, "" where none is given."""
+    reason = _optional_word(request, "reason") or ""
+    try:
+        check_reason(reason)
+    except ValueError as wrong:
+        raise BadRequest(str(wrong), os.EX_USAGE) from None
+    return reason
 
 
 def submit_request(

@@ -7,7 +7,8 @@ m.warn_at, m.segment, m.offset, m.length, m.flags, m.ret, m.envid, m.handling
 
 -- fragment: recipient
 r.message, r.n, r.state, r.due, r.attempts, r.local, r.domain, r.notify, r.orcpt,
-r.first_greylisted, r.hints_used, r.warned, r.last, r.last_attempt_at, r.told, h.route, h.name, h.requiretls
+r.first_greylisted, r.hints_used, r.warned, r.last, r.last_attempt_at, r.told, r.held,
+h.route, h.name, h.requiretls
 
 -- fragment: open
 (0, 1, 2)
@@ -118,6 +119,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 INSERT INTO recipient (message, n, hop, lane, state, due, attempts, local, domain, notify, orcpt,
     first_greylisted, hints_used, warned, last, last_attempt_at, told)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, 0, 0, NULL, NULL, 0)
+
+-- Why one is held that was added so.
+-- name: hold
+UPDATE recipient SET held = ? WHERE message = ? AND n = ?
 
 -- name: find_message
 SELECT {message} FROM message m WHERE m.id = ?
@@ -290,9 +295,9 @@ UPDATE recipient SET state = ?3, due = ?4, attempts = ?5,
     hints_used = iif(?6 IS NULL, hints_used, ?9)
 WHERE message = ?1 AND n = ?2 AND state = 1
 
--- The same for operators, who do not touch what is in an attempt.
+-- The same for operators, who do not touch what is in an attempt, and may hold.
 -- name: change_idle
-UPDATE recipient SET state = ?3, due = ?4, attempts = ?5,
+UPDATE recipient SET state = ?3, due = ?4, attempts = ?5, held = ?10,
     last = coalesce(?6, last),
     last_attempt_at = iif(?6 IS NULL, last_attempt_at, ?7),
     first_greylisted = iif(?6 IS NULL, first_greylisted, ?8),
@@ -323,20 +328,32 @@ SELECT message, n, attempts - (state = 1), first_greylisted, hints_used, warned,
 FROM recipient WHERE state IN {open} AND typeof(attempts) = 'integer' AND attempts > (state = 1)
 
 -- name: all_held
-SELECT message, n FROM recipient WHERE state = 2
+SELECT message, n, held FROM recipient WHERE state = 2
+
+-- The same of an index before schema 6.
+-- name: all_held_before
+SELECT message, n, NULL FROM recipient WHERE state = 2
+
+-- Is one open, and not held?
+-- name: let_go
+SELECT 1 FROM recipient WHERE message = ? AND n = ? AND state IN (0, 1)
 
 -- name: carry_attempt
 INSERT OR REPLACE INTO attempt (message, n, number, what) SELECT ?1, ?2, ?3, ?4
 WHERE EXISTS (SELECT 1 FROM recipient WHERE message = ?1 AND n = ?2)
 
--- What is held in the new index is held by a policy, and says so.
 -- name: carry_tries
 UPDATE recipient SET attempts = ?3, first_greylisted = ?4, hints_used = ?5, warned = ?6,
-    last = iif(state = 0, coalesce(?7, last), last), last_attempt_at = ?8
+    last = coalesce(?7, last), last_attempt_at = ?8
 WHERE message = ?1 AND n = ?2
 
+-- What the old index does not know the segments may.
 -- name: carry_hold
-UPDATE recipient SET state = 2 WHERE message = ?1 AND n = ?2 AND state = 0
+UPDATE recipient SET state = 2, held = coalesce(?3, held, ?4)
+WHERE message = ?1 AND n = ?2 AND state IN (0, 2)
+
+-- name: carry_release
+UPDATE recipient SET state = 0, held = NULL WHERE message = ?1 AND n = ?2 AND state = 2
 
 
 -- --- at start, and looks ---

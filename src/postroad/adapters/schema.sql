@@ -131,3 +131,16 @@ CREATE TABLE attempt (
 -- without its log.
 CREATE TABLE opened (run INTEGER NOT NULL);
 INSERT INTO opened VALUES (0);
+
+-- step: 6
+
+-- Who holds a recipient and why, as JSON. A content policy's word was kept as an outcome before,
+-- an operator's not at all.
+ALTER TABLE recipient ADD COLUMN held TEXT;
+UPDATE recipient SET last = NULL, held = json_object(
+    'policy', substr(last ->> 'text', 16, instr(last ->> 'text', ': ') - 16),
+    'reason', substr(last ->> 'text', instr(last ->> 'text', ': ') + 2),
+    'at', (SELECT received_at FROM message WHERE id = recipient.message))
+WHERE state = 2 AND attempts = 0 AND json_valid(last) AND last ->> 'text' LIKE 'held by policy %: %';
+UPDATE recipient SET held = json_object('policy', NULL, 'reason', '', 'at', NULL)
+WHERE state = 2 AND held IS NULL;

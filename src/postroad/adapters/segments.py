@@ -13,7 +13,7 @@ Numbers are never used twice, and no old segment is appended to: a torn tail aft
 a crash needs no repair, it is merely where reading that segment ends. A segment goes
 when no message in it is live. How many are is known from the index (`adopt`) and
 counted from there on; every count is changed on the loop. Beside a segment lie the
-marks of what is done in it (see segment_marks).
+marks of what is done in it (see segment_marks) and notes of what is held (see segment_holds).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from postroad.adapters import segment_format
 from postroad.adapters.group_commit import GroupCommit
 from postroad.adapters.segment_audit import walk_segment
 from postroad.adapters.segment_body import STAGE, StagedFile, StagedOctets
+from postroad.adapters.segment_holds import SUFFIX as HELD
+from postroad.adapters.segment_holds import Holds, Notes, held_name, write_notes
 from postroad.adapters.segment_lock import SpoolInUse as SpoolInUse
 from postroad.adapters.segment_lock import hold, let_go_of
 from postroad.adapters.segment_marks import SUFFIX, WHOLE, Marks, done_name, marks_of, read_marks, write_marks
@@ -49,7 +51,7 @@ MARK_DELAY = 1.0
 # A segment is sparse below this share of live octets; the waste of so many segments is let be.
 SPARSE = 0.5
 SMALL_WASTE = 1
-SUFFIXES = (".seg", ".body", SUFFIX)
+SUFFIXES = (".seg", ".body", SUFFIX, HELD)
 
 
 @dataclass(slots=True)
@@ -85,6 +87,7 @@ class Segments:
         self._current = 0
         self._end = 0
         self._marks = Marks()
+        self._notes = Notes()
         self._recent = Recent(recent)
         self._ended = False
         writer = SegmentWriter(directory, segment_size, self._next_number)
@@ -171,6 +174,11 @@ class Segments:
         if recipients:
             self._mark(message.location, recipients)
 
+    def hold(self, message: Message, holds: Holds) -> None:
+        if message.location.segment in self._live:
+            self._write_soon()
+            self._notes.add(message.location, holds)
+
     # --- compaction ------------------------------------------------------------
 
     def sparse(self, tried: Collection[int] = ()) -> int | None:
@@ -251,15 +259,20 @@ class Segments:
     def _mark(self, location: Location, recipients: Collection[int] = (WHOLE,)) -> None:
         if location.segment not in self._live:
             return
-        if not self._marks:
-            asyncio.get_running_loop().call_later(MARK_DELAY, self._write_marks)
+        self._write_soon()
         self._marks.add(location, recipients)
+
+    def _write_soon(self) -> None:
+        if not self._marks and not self._notes:
+            asyncio.get_running_loop().call_later(MARK_DELAY, self._write_marks)
 
     def _write_marks(self) -> None:
         # The thread's work is done in order, so that no mark comes after its segment has gone.
-        marks = self._marks.take()
+        marks, notes = self._marks.take(), self._notes.take()
         if marks and not self._ended:
             self._cleaner.submit(write_marks, self.directory, marks)
+        if notes and not self._ended:
+            self._cleaner.submit(write_notes, self.directory, notes)
 
     def _count(self, location: Location) -> None:
         live = self._live.get(location.segment)
@@ -301,6 +314,7 @@ class Segments:
         self._live.pop(number, None)
         self._sizes.pop(number, None)
         marks = self._marks.forget(number)
+        self._notes.forget(number)
         # What was known here of a message that has moved is known there before this goes.
         self._write_marks()
         self._reader.forget(number)
@@ -317,7 +331,7 @@ class Segments:
 def _unlink(directory: Path, number: int, marks: bytes) -> None:
     """What cannot be removed now is removed at the next start, and known as done until then."""
     try:
-        for name in (body_name(number), segment_name(number), done_name(number)):
+        for name in (body_name(number), segment_name(number), held_name(number), done_name(number)):
             (directory / name).unlink(missing_ok=True)
     except OSError:
         if marks:

@@ -8,7 +8,7 @@ expected leaves the row alone, so that a repeated change changes nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -20,6 +20,8 @@ from postroad.adapters.sqlite_rows import (
     Row,
     attempt_row,
     change_row,
+    hold_row,
+    idle_row,
     json_rows,
     message_row,
     new_recipient_row,
@@ -187,7 +189,7 @@ class Changes:
         over = self._remove_delivered(records)
         rest = [place for place, changes in enumerate(records) if not _is_over(changes, over)]
         for place, answer in zip(
-            rest, self._apply(self._sql["change_active"], [records[p] for p in rest]), strict=True
+            rest, self._apply("change_active", change_row, [records[p] for p in rest]), strict=True
         ):
             answers[place] = answer
         for place, changes in enumerate(records):
@@ -218,7 +220,7 @@ class Changes:
         return {(message := to_message(row)).id: Finished(message, ()) for row in rows}
 
     def change(self, records: Sequence[Sequence[Change]]) -> Sequence[list[Finished]]:
-        return self._apply(self._sql["change_idle"], records)
+        return self._apply("change_idle", idle_row, records)
 
     def forget_hops(self) -> None:
         """When all is done: what is left in the table is what a daemon reads at its start."""
@@ -245,6 +247,7 @@ class Changes:
         )
         new: list[Row] = []
         known: list[Row] = []
+        held: list[Row] = []
         for message, recipients in notices:
             number, lane = parse_id(message.id), int(message.lane)
             hop, id = None, NO_HOP
@@ -258,8 +261,12 @@ class Changes:
                     new.append(row)
                 else:
                     known.append(recipient_row(recipient, number, id, lane))
+                    if recipient.held is not None:
+                        held.append(hold_row(recipient))
         self._insert_rows("add_new_recipient", new)
         self._insert_rows("add_recipient", known)
+        if held:
+            self._many(self._sql["hold"], held)
 
     def _insert_rows(self, name: str, rows: Sequence[Row]) -> None:
         """Many rows a statement: each statement gives the interpreter away and must get it back."""
@@ -315,14 +322,17 @@ class Changes:
             ),
         ).rowcount
 
-    def _apply(self, sql: str, records: Sequence[Sequence[Change]]) -> Sequence[list[Finished]]:
+    def _apply(
+        self, name: str, row_of: Callable[[Change], Row], records: Sequence[Sequence[Change]]
+    ) -> Sequence[list[Finished]]:
+        sql = self._sql[name]
         # By message, so that one which two records finish together is told of once.
         last_record: dict[int, int] = {}
         idle: set[int] = set()
         tried: list[Change] = []
         for index, changes in enumerate(records):
             for change in changes:
-                row = change_row(change)
+                row = row_of(change)
                 if self._execute(sql, row).rowcount:
                     last_record[row[0]] = index
                     if change.state in IDLE:

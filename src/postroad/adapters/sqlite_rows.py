@@ -13,6 +13,7 @@ from postroad.mail.message import (
     Body,
     Change,
     Handling,
+    Hold,
     Lane,
     Location,
     Message,
@@ -28,7 +29,7 @@ from postroad.mail.routing import Hop
 DOTTED, EIGHT_BIT, SMTPUTF8, BINARY = 1, 2, 4, 8
 MESSAGE_COLUMNS = 16
 # What a new recipient has in the columns that `add_new_recipient` does not bind.
-NOTHING_KNOWN = (None, None, None, 0, False, None, None, False)
+NOTHING_KNOWN = (None, None, None, 0, False, None, None, False, None)
 
 Row = Sequence[Any]
 
@@ -37,6 +38,9 @@ json_rows = msgspec.json.Decoder(list[list[Any]]).decode
 _outcome_from_json = msgspec.json.Decoder(Outcome).decode
 _handling_to_json = msgspec.json.Encoder().encode
 _handling_from_json = msgspec.json.Decoder(Handling).decode
+
+_hold_to_json = msgspec.json.Encoder().encode
+_hold_from_json = msgspec.json.Decoder(Hold).decode
 
 _attempt_to_json = msgspec.json.Encoder().encode
 _attempt_from_json = msgspec.json.Decoder(tuple[Trace, Outcome]).decode
@@ -135,6 +139,7 @@ def new_recipient_row(recipient: Recipient, message: int, hop: int, lane: int) -
         recipient.last,
         recipient.last_attempt_at,
         recipient.told,
+        recipient.held,
     ) != NOTHING_KNOWN:
         return None
     address = recipient.address
@@ -153,12 +158,12 @@ def new_recipient_row(recipient: Recipient, message: int, hop: int, lane: int) -
 
 def to_recipient(row: Row) -> Recipient:
     message, n, state, due, attempts, local, domain, notify, orcpt = row[:9]
-    first_greylisted, hints_used, warned, last, last_attempt_at, told, route, name, requiretls = row[9:]
+    first_greylisted, hints_used, warned, last, last_attempt_at, told, held, route, name, tls = row[9:]
     return Recipient(
         format_id(message),
         n,
         Address(local, domain),
-        Hop(route, name, requiretls != 0),
+        Hop(route, name, tls != 0),
         _STATES[state],
         due,
         attempts,
@@ -170,6 +175,7 @@ def to_recipient(row: Row) -> Recipient:
         None if last is None else _outcome_from_json(last),
         last_attempt_at,
         told != 0,
+        None if held is None else _hold_from_json(held),
     )
 
 
@@ -190,6 +196,24 @@ def change_row(change: Change) -> Row:
         change.first_greylisted,
         change.hints_used,
     )
+
+
+def idle_row(change: Change) -> Row:
+    """For `change_idle`."""
+    return (*change_row(change), hold_text(change.held))
+
+
+def hold_row(recipient: Recipient) -> Row:
+    """For `hold`."""
+    return hold_text(recipient.held), parse_id(recipient.message), recipient.n
+
+
+def hold_text(hold: Hold | None) -> str | None:
+    return None if hold is None else _hold_to_json(hold).decode()
+
+
+def to_hold(text: str) -> Hold:
+    return _hold_from_json(text)
 
 
 def attempt_row(change: Change) -> Row:

@@ -135,6 +135,8 @@ def _queue(verbs: argparse._SubParsersAction[Parser]) -> None:
         change = actions.add_parser(verb, help=purpose)
         change.add_argument("ids", nargs="*", metavar="ID", help="- reads ids from stdin")
         _filters(change)
+        if verb == "hold":
+            change.add_argument("--reason", metavar="TEXT", help="why, as the queue then says")
         change.add_argument("--all", action="store_true", help="the whole queue")
         change.add_argument("--yes", action="store_true", help="with --all: yes, I mean it")
         change.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")

@@ -70,7 +70,7 @@ class Listing:
         yield f"{message.id + mark:<17} {message.size:8d} {arrival} {printable(_sender(message))}"
         said = ""
         for recipient in recipients:
-            reason = "" if recipient.last is None else printable(recipient.last.text)
+            reason = printable(recipient.reason or "")
             # Said once for those in a row to whom it happened.
             if reason and reason != said:
                 yield " " * max(0, _REASON_END - len(reason)) + f"({reason})"
@@ -101,7 +101,7 @@ def as_json(message: Message, recipients: Sequence[Recipient]) -> str:
 
 
 def _recipient(recipient: Recipient) -> dict[str, str]:
-    reason = {} if recipient.last is None else {"delay_reason": recipient.last.text}
+    reason = {} if recipient.reason is None else {"delay_reason": recipient.reason}
     return {"address": str(recipient.address), **reason}
 
 

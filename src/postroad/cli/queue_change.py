@@ -17,7 +17,7 @@ from postroad.cli.client import check_index, config_for, translated
 from postroad.cli.filters import Conditions, chosen, conditions, queue_ids
 from postroad.cli.text import CommandFailed, complain, count, listed, say
 from postroad.config.model import Config
-from postroad.mail.operations import OPERATIONS, changed
+from postroad.mail.operations import OPERATIONS, changed, check_reason
 
 # Ids in one request: some 30 KiB of a line that may have a MiB.
 BATCH = 2000
@@ -29,6 +29,7 @@ Rows = list[dict[str, object]]
 def run(config: str, verb: str, args: Namespace) -> int:
     """0, or 66 when an id that was named could not be changed."""
     wanted = conditions(args)
+    reason = _reason(verb, args)
     _consent(verb, wanted, args)
     ids = queue_ids(args.ids)
     if args.ids and not ids:
@@ -40,7 +41,7 @@ def run(config: str, verb: str, args: Namespace) -> int:
         args.ids = ids
         rows = asyncio.run(_would_change(config_for(config), verb, args))
     else:
-        rows = _change(config, verb, wanted, ids)
+        rows = _change(config, verb, wanted, ids, reason)
     for one in rows:
         if args.json:
             print(json.dumps(one))
@@ -50,6 +51,15 @@ def run(config: str, verb: str, args: Namespace) -> int:
         tail = " would change; nothing was changed" if args.dry_run else ""
         say(f"{verb}: {count(len(rows), 'recipient')}{tail}")
     return _missed(verb, set(ids) - {str(one["id"]) for one in rows})
+
+
+def _reason(verb: str, args: Namespace) -> str:
+    reason = str(args.reason or "") if verb == "hold" else ""
+    try:
+        check_reason(reason)
+    except ValueError as wrong:
+        raise CommandFailed(f"--reason: {wrong}", os.EX_USAGE) from None
+    return reason
 
 
 def _consent(verb: str, wanted: Conditions, args: Namespace) -> None:
@@ -81,21 +91,23 @@ async def _would_change(settings: Config, verb: str, args: Namespace) -> Rows:
         ]
 
 
-def _change(config: str, verb: str, wanted: Conditions, ids: Sequence[str]) -> Rows:
+def _change(config: str, verb: str, wanted: Conditions, ids: Sequence[str], reason: str) -> Rows:
     settings = config_for(config)
     filters: list[dict[str, object]] = [{**wanted, "ids": list(batch)} for batch in _batches(ids)]
     try:
-        return [row for filter in filters for row in _ask(settings, verb, filter)]
+        return [row for filter in filters for row in _ask(settings, verb, filter, reason)]
     except local_client.DaemonDown as down:
-        return _directly(config, settings, verb, filters, str(down))
+        return _directly(config, settings, verb, filters, reason, str(down))
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     yield from (ids[n : n + BATCH] for n in range(0, max(1, len(ids)), BATCH))
 
 
-def _ask(settings: Config, verb: str, filter: dict[str, object]) -> Rows:
+def _ask(settings: Config, verb: str, filter: dict[str, object], reason: str) -> Rows:
     request: dict[str, object] = {"verb": verb, "filter": filter}
+    if reason:
+        request["reason"] = reason
     if filter == {"ids": []}:
         request["all"] = True
     try:
@@ -111,7 +123,12 @@ def _ask(settings: Config, verb: str, filter: dict[str, object]) -> Rows:
 
 
 def _directly(
-    config: str, settings: Config, verb: str, filters: Sequence[dict[str, object]], down: str
+    config: str,
+    settings: Config,
+    verb: str,
+    filters: Sequence[dict[str, object]],
+    reason: str,
+    down: str,
 ) -> Rows:
     """Nobody owns the queue: it is ours for the length of this command."""
     check_index(settings)
@@ -123,7 +140,7 @@ def _directly(
 
     named = [queue_filter({"filter": filter, "all": True}) for filter in filters]
     try:
-        done = office.operate(load(config) if verb == "bounce" else settings, verb, named)
+        done = office.operate(load(config) if verb == "bounce" else settings, verb, named, reason)
     except SpoolInUse as used:
         raise CommandFailed(
             f"{down}; {used}: it begins or ends just now, try again", os.EX_TEMPFAIL

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from postroad.adapters.sqlite_reader import Past
 from postroad.cli.text import age, count, octets
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Handling, Instant, Message, Recipient
+from postroad.mail.message import Handling, Hold, Instant, Message, Recipient
 from postroad.mail.timestamps import rfc3339
 
 Row = dict[str, object]
@@ -15,7 +15,8 @@ Row = dict[str, object]
 
 def row(message: Message, recipient: Recipient) -> Row:
     """One recipient as `queue list --json` has it; `sender` "" is the null reverse-path."""
-    last = recipient.last
+    # What an attempt met is not why it waits while somebody holds it.
+    last = recipient.last if recipient.held is None else None
     return {
         "id": message.id,
         "sender": str(message.sender or ""),
@@ -26,12 +27,18 @@ def row(message: Message, recipient: Recipient) -> Row:
         "attempts": recipient.attempts,
         "next_attempt": rfc3339(recipient.due) if recipient.state is State.WAITING else None,
         "site": str(recipient.hop),
-        "reason": last.text if last else None,
+        "reason": recipient.reason,
         "status": last.status if last else None,
         "host": last.host if last else None,
         "account": message.account,
         "expires": rfc3339(message.expires_at),
+        "held": recipient.held and _hold(recipient.held),
     }
+
+
+def _hold(hold: Hold) -> Row:
+    """`policy` null: an operator holds it."""
+    return {"policy": hold.policy, "reason": hold.reason or None, "since": _instant(hold.at)}
 
 
 def details(message: Message, recipients: Sequence[Recipient], past: Sequence[Past] = ()) -> Row:
@@ -113,7 +120,7 @@ def fate(recipient: Recipient, now: Instant) -> str:
         case State.ACTIVE:
             return f"being delivered{via}{reason}"
         case State.HELD:
-            return f"held until released, {tried}{reason}"
+            return f"{recipient.held or 'held'}; until released, {tried}{reason}"
         case _:
             return f"{recipient.state.name.lower()}, {tried}{reason}"
 

@@ -310,6 +310,7 @@ def _verify(options: Options, settings: Settings) -> int:
 def _operate(options: Options, settings: Settings) -> int:
     """Ask the daemon to try again, to hold or to release, all of it or what is selected."""
     verb = _VERBS[options.mode]
+    why: dict[str, object] = {"reason": options.quarantine} if options.mode == HOLD else {}
     requests: list[dict[str, object]] = [{"all": True}]
     if options.select:
         from postroad.cli.sendmail_queue import ids_of
@@ -320,7 +321,7 @@ def _operate(options: Options, settings: Settings) -> int:
         requests = [{"filter": {"ids": ids[n : n + BATCH]}} for n in range(0, len(ids), BATCH)]
     try:
         for request in requests:
-            for _ in door.ask(settings.state_directory, door.request_line(verb=verb, **request)):
+            for _ in door.ask(settings.state_directory, door.request_line(verb=verb, **request, **why)):
                 pass
     except door.Down as down:
         raise Failure(f"the daemon is down ({down}): nothing is done", EX_UNAVAILABLE) from None

@@ -27,4 +27,4 @@ def _found(letter: str, text: str, message: Message, recipients: Sequence[Recipi
             return any(text in str(each.address).casefold() for each in recipients)
         case _:
             held = [each for each in recipients if each.state is State.HELD]
-            return any(text in (each.last.text.casefold() if each.last else "") for each in held)
+            return any(text in (each.reason or "").casefold() for each in held)

@@ -100,9 +100,9 @@ def _summarise(rebuilt: Rebuilt) -> None:
         say(f"lost to damage: {count(rebuilt.damaged, 'record')}, {rebuilt.bodies_lost} with their bodies")
     old = rebuilt.salvaged
     if old.read:
-        say(f"from the old index: attempts of {count(old.tried, 'recipient')}, {old.held} held by operators")
+        say(f"from the old index: attempts of {count(old.tried, 'recipient')}, {old.held} held")
     else:
-        say("the old index tells nothing: attempts are counted from zero, holds of operators are forgotten")
+        say("the old index tells nothing: attempts are counted from zero; what is held the segments say")
     if rebuilt.aside:
         say(f"the old index: {rebuilt.aside}")
     say("what was delivered in the second before the index was lost may be delivered again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from postroad.adapters.segment_audit import body_problem, walk
+from postroad.adapters.segment_holds import read_notes
 from postroad.adapters.segment_identity import read_identity
 from postroad.adapters.segment_marks import WHOLE, marks_of, read_marks
 from postroad.adapters.segment_writer import sync_directory
@@ -18,7 +20,7 @@ from postroad.adapters.sqlite_changes import Changes
 from postroad.adapters.sqlite_files import identity_of, open_writable, write_identity
 from postroad.cli.spool_salvage import Salvaged, salvage
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Instant, Message, Recipient
+from postroad.mail.message import Hold, Instant, Message, Recipient
 from postroad.ports.queue import Notice
 from postroad.ports.spool import Record
 from postroad.ports.storage import StorageBroken
@@ -74,15 +76,18 @@ def rebuild(index: Path, spool: Path, now: Instant) -> Rebuilt:
 
 
 def _waiting(spool: Path, now: Instant, rebuilt: Rebuilt) -> Iterator[Notice]:
-    marks = read_marks(spool)
+    marks, noted = read_marks(spool), read_notes(spool)
     for each in walk(spool):
         if not isinstance(each, Record):
             rebuilt.damaged += not each.tail
             continue
-        done = marks_of(marks, each.message.location)
+        location = each.message.location
+        done, holds = marks_of(marks, location), noted.get((location.segment, location.offset), {})
         begins_at = max(now, each.message.begins_at)
         left = [
-            _as_accepted(r, now, begins_at) for r in each.recipients if r.n not in done and WHOLE not in done
+            _as_accepted(r, now, begins_at, holds.get(r.n, held_from_the_start(r)))
+            for r in each.recipients
+            if r.n not in done and WHOLE not in done
         ]
         if not left:
             rebuilt.settled += 1
@@ -98,18 +103,23 @@ def _waiting(spool: Path, now: Instant, rebuilt: Rebuilt) -> Iterator[Notice]:
             yield each.message, left
 
 
-def _as_accepted(recipient: Recipient, now: Instant, due: Instant) -> Recipient:
-    """Due at once, or when its sender scheduled it; its attempts are what an old index can tell of.
+def held_from_the_start(recipient: Recipient) -> Hold | None:
+    """What the record itself says; an old one has a policy's word as an outcome."""
+    if recipient.state is not State.HELD or recipient.held is not None:
+        return recipient.held
+    said = re.fullmatch("held by policy (.*?): (.*)", recipient.last.text if recipient.last else "")
+    return Hold(said[1], said[2]) if said else Hold()
 
-    What a policy held on its way in is held still.
-    """
-    held = recipient.state is State.HELD
+
+def _as_accepted(recipient: Recipient, now: Instant, due: Instant, held: Hold | None) -> Recipient:
+    """Due at once, or when its sender scheduled it; its attempts are what an old index can tell of."""
     return replace(
         recipient,
-        state=State.HELD if held else State.WAITING,
+        state=State.WAITING if held is None else State.HELD,
         attempts=0,
         due=due,
-        last=recipient.last if held or due > now else None,
+        last=recipient.last if held is None and due > now else None,
+        held=held,
     )
 
 

@@ -17,7 +17,8 @@ from urllib.parse import quote
 import msgspec
 
 from postroad.adapters.sqlite_files import load_queries, open_writable
-from postroad.adapters.sqlite_rows import to_attempt, to_outcome
+from postroad.adapters.sqlite_rows import hold_text, to_attempt, to_hold, to_outcome
+from postroad.mail.message import Hold
 
 Row = tuple[Any, ...]
 # More than any schedule makes of a message's life.
@@ -26,7 +27,7 @@ MOST_ATTEMPTS = 100_000
 
 @dataclass(slots=True)
 class Salvaged:
-    """`tried`: recipients whose attempts are known still; `held`: by operators. `read`: it could be."""
+    """`tried`: recipients whose attempts are known still; `held`: who is held. `read`: it could be."""
 
     tried: int = 0
     held: int = 0
@@ -47,10 +48,11 @@ def salvage(index: Path, fresh: Path) -> Salvaged:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany(sql[write], rows)
         with suppress(sqlite3.Error), connection:
-            tries, holds = _rows(index, sql["all_tries"]), _rows(index, sql["all_held"])
+            tries, holds = _rows(index, sql["all_tries"]), _holds(index)
+            released = _released(index, connection.execute(sql["all_held"]).fetchall())
             connection.execute("BEGIN IMMEDIATE")
             salvaged.tried = connection.executemany(sql["carry_tries"], _sound(tries)).rowcount
-            # After the tries: what a policy holds keeps what the policy said.
+            connection.executemany(sql["carry_release"], released)
             salvaged.held = connection.executemany(sql["carry_hold"], holds).rowcount
             salvaged.read = True
         with suppress(sqlite3.Error), connection:
@@ -65,6 +67,26 @@ def salvage(index: Path, fresh: Path) -> Salvaged:
 def _rows(index: Path, query: str) -> list[Row]:
     with closing(sqlite3.connect(f"file:{quote(str(index))}?mode=ro", uri=True)) as old:
         return old.execute(query).fetchall()
+
+
+def _holds(index: Path) -> list[Row]:
+    """(message, n, the hold or None where it is not told, what then counts)."""
+    sql = load_queries()
+    try:
+        rows = _rows(index, sql["all_held"])
+    except sqlite3.OperationalError:
+        rows = _rows(index, sql["all_held_before"])
+    return [
+        (message, n, held if held is not None and _decodes(to_hold, held) else None, hold_text(Hold()))
+        for message, n, held in rows
+    ]
+
+
+def _released(index: Path, held: Sequence[Row]) -> list[Row]:
+    """Of what the segments say is held that which the old index knows to be let go."""
+    query = load_queries()["let_go"]
+    with closing(sqlite3.connect(f"file:{quote(str(index))}?mode=ro", uri=True)) as old:
+        return [row[:2] for row in held if old.execute(query, row[:2]).fetchone()]
 
 
 def _sound(rows: Sequence[Row]) -> Iterator[Row]:

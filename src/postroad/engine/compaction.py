@@ -97,6 +97,8 @@ class Compaction:
             else:
                 # What is known beside the old record must be known beside the new one.
                 self._spool.done(finished.message, [r.n for r in finished.recipients if not r.state.is_open])
+                if held := {r.n: r.held for r in finished.recipients if r.held is not None}:
+                    self._spool.hold(finished.message, held)
                 left.append(message.location)
         return left
 

@@ -14,7 +14,7 @@ from postroad.engine.scheduler import Scheduler
 from postroad.engine.sites import Sites
 from postroad.mail.events import Operated, Removed
 from postroad.mail.lifecycle import State
-from postroad.mail.message import Message, Recipient
+from postroad.mail.message import Change, Message, Recipient
 from postroad.mail.operations import OPERATIONS, Operation, changed
 from postroad.mail.routing import Hop
 from postroad.mail.why import Live
@@ -68,7 +68,9 @@ class QueueControl:
             ],
         }
 
-    async def operate(self, verb: str, filter: QueueFilter, uid: int | None) -> list[tuple[str, str]]:
+    async def operate(
+        self, verb: str, filter: QueueFilter, uid: int | None, reason: str = ""
+    ) -> list[tuple[str, str]]:
         operation = OPERATIONS.get(verb)
         if operation is None:
             raise ImpossibleOperation(f"unknown verb {verb!r}")
@@ -81,9 +83,9 @@ class QueueControl:
         while page := await self._queue.select(filter, PAGE, after):
             last = page[-1][1]
             after = (last.message, last.n)
-            done += await self._change(operation, page, named=bool(filter.ids))
+            done += await self._change(operation, page, named=bool(filter.ids), reason=reason)
         ids = tuple(dict.fromkeys(id for id, _ in done))[:NAMED_IN_LOG]
-        self._events.emit(Operated(verb, len(done), uid, ids))
+        self._events.emit(Operated(verb, len(done), uid, ids, reason if verb == "hold" else ""))
         return done
 
     async def explain(self, filter: QueueFilter, limit: int) -> list[Explained]:
@@ -103,23 +105,34 @@ class QueueControl:
         return replace(filter, sites=(*filter.sites, *hops)) if hops else filter
 
     async def _change(
-        self, operation: Operation, page: Sequence[tuple[Message, Recipient]], *, named: bool
+        self, operation: Operation, page: Sequence[tuple[Message, Recipient]], *, named: bool, reason: str
     ) -> list[tuple[str, str]]:
         now = self._clock.now()
         done = [
-            (row, change)
+            (message, row, change)
             for message, row in page
-            if (change := changed(operation, message, row, now, named=named)) is not None
+            if (change := changed(operation, message, row, now, named=named, reason=reason)) is not None
         ]
-        for finished in await self._queue.change([change for _, change in done]):
+        over: set[str] = set()
+        for finished in await self._queue.change([change for _, _, change in done]):
             if finished.recipients:
                 self._bounces.put(finished)
             else:
+                over.add(finished.message.id)
                 self._spool.release(finished.message)
                 self._events.emit(Removed(finished.message.id))
-        for row, change in done:
+        self._note([each for each in done if each[0].id not in over])
+        for _, row, change in done:
             if change.state is State.WAITING:
                 if change.due <= now:
                     self._sites.resume(row.hop)
                 self._scheduler.due(row.hop, change.due)
-        return [(row.message, str(row.address)) for row, _ in done]
+        return [(row.message, str(row.address)) for _, row, _ in done]
+
+    def _note(self, done: Sequence[tuple[Message, Recipient, Change]]) -> None:
+        """What an index made anew must know of messages that go on: who is held, who was dropped."""
+        for message, row, change in done:
+            if change.state is State.CANCELLED:
+                self._spool.done(message, [row.n])
+            elif State.HELD in (row.state, change.state):
+                self._spool.hold(message, {row.n: change.held})

@@ -22,8 +22,17 @@ from postroad.mail.events import Accepted, Expanded, InternalError, StorageTroub
 from postroad.mail.headers import message_id, rfc5322_date
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import MAX_ROUNDS, expand, rounds
-from postroad.mail.message import Content, Envelope, Instant, Lane, Message, Recipient, StagedBody, Submission
-from postroad.mail.outcome import Outcome
+from postroad.mail.message import (
+    Content,
+    Envelope,
+    Hold,
+    Instant,
+    Lane,
+    Message,
+    Recipient,
+    StagedBody,
+    Submission,
+)
 from postroad.mail.reply import Reply
 from postroad.mail.routing import Hop
 from postroad.ports.clock import Clock
@@ -131,7 +140,7 @@ class Intake:
             recipient=only,
         )
         head = (traced if submission.gateway else complete)(content.head, facts)
-        held: Outcome | None = None
+        held: Hold | None = None
         if self._policies.asked:
             decided = await self._decide(submission, content, head, facts)
             if isinstance(decided, Reply):
@@ -241,14 +250,14 @@ class Intake:
         )
 
 
-def _place(placed: SiteOffers, held: Outcome | None, *, later: bool) -> Placement:
+def _place(placed: SiteOffers, held: Hold | None, *, later: bool) -> Placement:
     if held is not None:
         return _holding(held)
     return in_queue_run if later else placed.place
 
 
-def _holding(why: Outcome) -> Placement:
+def _holding(why: Hold) -> Placement:
     def place(hop: Hop, lane: Lane, now: Instant) -> Start:
-        return Start(State.HELD, now, why)
+        return Start(State.HELD, now, held=why)
 
     return place

@@ -18,6 +18,7 @@ from postroad.mail.local_names import hop_of as local_hop
 from postroad.mail.message import (
     Content,
     Envelope,
+    Hold,
     Instant,
     Lane,
     Message,
@@ -33,12 +34,14 @@ from postroad.ports.spool import Record, Spool
 class Start:
     """How a new recipient begins: ACTIVE when a site has room now, else WAITING until `due`.
 
-    `why` is the outcome that makes it wait, when its site is known to be in trouble.
+    `why` is the outcome that makes it wait, when its site is known to be in trouble; `held` why it
+    is HELD.
     """
 
     state: State
     due: Instant
     why: Outcome | None = None
+    held: Hold | None = None
 
 
 Placement = Callable[[Hop, Lane, Instant], Start]
@@ -157,6 +160,7 @@ class Packer:
                     notify=to.notify,
                     orcpt=to.orcpt,
                     last=start.why,
+                    held=start.held,
                 )
             )
         return tuple(rows)

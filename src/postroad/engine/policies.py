@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from postroad.mail.events import Held, PolicyFailed
 from postroad.mail.frozen import dataclass
-from postroad.mail.message import Content, Envelope, Submission
+from postroad.mail.message import MAX_REASON, Content, Envelope, Hold, Submission
 from postroad.mail.mime import Octets
-from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
-from postroad.mail.policy import MAX_REASON, BadVerdict, Verdict, View, checked, with_headers, with_recipients
+from postroad.mail.policy import BadVerdict, Verdict, View, checked, with_headers, with_recipients
 from postroad.mail.printable import printable
 from postroad.mail.reply import Reply
 from postroad.ports.events import Events
@@ -42,7 +42,7 @@ class Decided:
 
     envelope: Envelope
     content: Content
-    held: Outcome | None = None
+    held: Hold | None = None
 
 
 class Policies:
@@ -65,7 +65,7 @@ class Policies:
                 verdict = checked(await _within(each, self._view(submission, now, id)))
                 if verdict.refusal is not None:
                     return verdict.refusal
-                now = self._after(now, verdict, each.name, id)
+                now = self._after(now, verdict, Hold(each.name, at=submission.received_at), id)
             except Exception as error:
                 text = printable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
                 self._events.emit(PolicyFailed(id, each.name, text[:500], each.on_error))
@@ -73,7 +73,7 @@ class Policies:
                     return LATER if each.on_error == "tempfail" else NEVER
         return now
 
-    def _after(self, now: Decided, verdict: Verdict, name: str, id: str) -> Decided:
+    def _after(self, now: Decided, verdict: Verdict, own: Hold, id: str) -> Decided:
         envelope, content, held = now.envelope, now.content, now.held
         if verdict.recipients is not None:
             envelope = with_recipients(envelope, verdict.recipients, self._max_recipients)
@@ -83,8 +83,8 @@ class Policies:
             content = Content(head, content.body, content.dotted, eight_bit)
         if verdict.hold is not None:
             reason = verdict.hold[:MAX_REASON]
-            self._events.emit(Held(id, name, reason))
-            held = held or _held(name, reason)
+            self._events.emit(Held(id, own.policy or "", reason))
+            held = held or replace(own, reason=reason)
         return Decided(envelope, content, held)
 
     def _view(self, submission: Submission, now: Decided, id: str) -> View:
@@ -137,8 +137,3 @@ def _forget(task: asyncio.Future[Verdict | None]) -> None:
     """Nobody waits any more; what came of it is looked at so that nothing is reported as never retrieved."""
     if not task.cancelled():
         task.exception()
-
-
-def _held(name: str, reason: str) -> Outcome:
-    text = f"held by policy {name}: {reason}"
-    return Outcome(Kind.DEFERRED, Scope.MESSAGE, Reason.POLICY, "4.7.1", text, Stage.LOCAL)

@@ -321,12 +321,13 @@ class Ambiguous:
 
 @dataclass(frozen=True, slots=True)
 class Operated:
-    """An operator changed the queue: verb, how many recipients, who."""
+    """An operator changed the queue: verb, how many recipients, who; `reason` of a hold."""
 
     verb: str
     count: int
     uid: int | None
     ids: tuple[str, ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

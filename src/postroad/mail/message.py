@@ -268,12 +268,36 @@ class Message:
         )
 
 
+MAX_REASON = 200
+"""Characters of the reason to hold a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Who holds a recipient, and why: the content policy of that name, or with None an operator.
+
+    `reason` "": none was given; `at` None: it is not known since when.
+    """
+
+    policy: str | None = None
+    reason: str = ""
+    at: Instant | None = None
+
+    @property
+    def by(self) -> str:
+        return "an operator" if self.policy is None else f"policy {self.policy}"
+
+    def __str__(self) -> str:
+        return f"held by {self.by}" + (f": {self.reason}" if self.reason else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """One address of one message: the row that is scheduled. (`message`, `n`) is its key.
 
     `first_greylisted` and `hints_used` steer greylist retries (`mail.backoff`);
     `warned`: a delay DSN has named it; `told`: its end is settled with the sender.
+    `held`: why, while it is HELD.
     """
 
     message: str
@@ -291,6 +315,14 @@ class Recipient:
     last: Outcome | None = None
     last_attempt_at: Instant | None = None
     told: bool = False
+    held: Hold | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """What keeps it here, in words: who holds it, else what the last attempt met."""
+        if self.held is not None:
+            return str(self.held)
+        return None if self.last is None else self.last.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +362,7 @@ class Change:
     """What an attempt, or an operator, changes in one recipient's row.
 
     `outcome` None: nothing was tried; state, due and attempts change and the rest stays.
-    `trace`: of an attempt that is to be remembered.
+    `trace`: of an attempt that is to be remembered. `held`: why, where an operator holds it.
     """
 
     message: str
@@ -343,6 +375,7 @@ class Change:
     first_greylisted: Instant | None = None
     hints_used: int = 0
     trace: Trace | None = None
+    held: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)

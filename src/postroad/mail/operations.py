@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from postroad.mail.frozen import dataclass
 from postroad.mail.lifecycle import Happening, ImpossibleStep, State, step
-from postroad.mail.message import Change, Instant, Message, Recipient
+from postroad.mail.message import MAX_REASON, Change, Hold, Instant, Message, Recipient
 from postroad.mail.outcome import Kind, Outcome, Reason, Scope, Stage
+from postroad.mail.printable import is_text
 
 BY_OPERATOR = Outcome(
     Kind.FAILED, Scope.RECIPIENT, Reason.CANCELLED, "5.7.0", "returned by the operator", Stage.LOCAL
@@ -32,13 +33,19 @@ OPERATIONS = {
 }
 
 
+def check_reason(reason: str) -> None:
+    """ValueError unless it can stand in a line of the queue."""
+    if len(reason) > MAX_REASON or not is_text(reason):
+        raise ValueError(f"a reason has at most {MAX_REASON} printable characters")
+
+
 def changed(
-    operation: Operation, message: Message, row: Recipient, now: Instant, *, named: bool
+    operation: Operation, message: Message, row: Recipient, now: Instant, *, named: bool, reason: str = ""
 ) -> Change | None:
     """The row after the operation; None where its state, or its sender's schedule, does not allow it.
 
     `named`: the operator said the message's id. What its sender scheduled (RFC 4865) goes
-    early only then.
+    early only then. `reason`: why it is to be held.
     """
     handling = message.handling
     until = None if handling is None or (named and operation.happening is None) else handling.hold_until
@@ -63,4 +70,5 @@ def changed(
         at=now,
         first_greylisted=row.first_greylisted,
         hints_used=row.hints_used,
+        held=Hold(None, reason, now) if state is State.HELD else None,
     )

@@ -32,7 +32,6 @@ _NAME = re.compile(r"[!-9;-~]{1,76}")
 # Ours to write, and never a policy's.
 _OURS: Final = DROPPED | {b"received", b"dkim-signature"}
 MAX_HEADERS: Final = 100
-MAX_REASON: Final = 200
 
 
 @dataclass(frozen=True, slots=True)

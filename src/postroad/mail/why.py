@@ -13,7 +13,7 @@ from postroad.mail.backoff import RetryPolicy, class_waits
 from postroad.mail.frozen import dataclass
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LOCAL
-from postroad.mail.message import Instant, Message, Recipient
+from postroad.mail.message import Hold, Instant, Message, Recipient
 from postroad.mail.outcome import Outcome, Reason
 from postroad.mail.throttle import NotBefore
 from postroad.mail.timestamps import rfc3339
@@ -100,10 +100,7 @@ def explain(
     if row.state is State.ACTIVE:
         return _claimed(row, now, live, in_line=in_line)
     if row.state is State.HELD:
-        # Else the last outcome is of an attempt before somebody held it.
-        policy = row.last if row.last is not None and row.last.reason is Reason.POLICY else None
-        text = "an operator holds it" if policy is None else "a content policy holds it"
-        return Why(Constraint.HELD, text, f"postroad queue release {message.id}", learned=policy)
+        return _held(row.held or Hold(), message)
     handling = message.handling
     if handling is not None and handling.hold_until is not None and handling.hold_until > now:
         text = "its sender scheduled it (FUTURERELEASE)"
@@ -114,6 +111,13 @@ def explain(
     if row.due > now:
         return _not_due(row, retry, retry_now)
     return _due(row, live)
+
+
+def _held(hold: Hold, message: Message) -> Why:
+    since = "" if hold.at is None else f" since {rfc3339(hold.at)}"
+    text = f"{hold.by} holds it{since}" + (f": {hold.reason}" if hold.reason else "")
+    release = f"postroad queue release {message.id}"
+    return Why(Constraint.HELD, text, release, value=hold.reason or None)
 
 
 def _claimed(row: Recipient, now: Instant, live: Live | None, *, in_line: bool) -> Why:

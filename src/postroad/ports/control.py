@@ -44,11 +44,13 @@ class Control(Protocol):
         """The hops, as `QueueFilter.sites` names them, that lead to a site: an MX group or a host of it."""
         ...
 
-    async def operate(self, verb: str, filter: QueueFilter, uid: int | None) -> list[tuple[str, str]]:
+    async def operate(
+        self, verb: str, filter: QueueFilter, uid: int | None, reason: str = ""
+    ) -> list[tuple[str, str]]:
         """Do `verb` (retry, hold, release, delete, bounce) to every open recipient the filter names.
 
         Answers the changed ones as (id, recipient address); recipients in an attempt
         are skipped. An empty filter means the whole queue: the door has asked for
-        consent. `uid` is who asked, for the log. Raises ImpossibleOperation.
+        consent. `uid` is who asked, for the log; `reason` why it is to be held. Raises ImpossibleOperation.
         """
         ...

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from postroad.mail.frozen import dataclass
-from postroad.mail.message import Content, Location, Message, Recipient, StagedBody
+from postroad.mail.message import Content, Hold, Location, Message, Recipient, StagedBody
 from postroad.mail.mime import Octets
 
 
@@ -107,6 +107,10 @@ class Spool(Protocol):
         """These recipients of a message that goes on need nothing any more: noted as in `release`."""
         ...
 
+    def hold(self, message: Message, holds: Mapping[int, Hold | None]) -> None:
+        """Recipients that are held from now on, or with None no longer: noted as in `release`."""
+        ...
+
     def low(self) -> bool:
         """Below the low-water mark: no new message is taken, what is left is for what we owe."""
         ...
@@ -132,6 +136,10 @@ class SparseSpool(Protocol):
 
     def done(self, message: Message, recipients: Collection[int]) -> None:
         """As `Spool.done`."""
+        ...
+
+    def hold(self, message: Message, holds: Mapping[int, Hold | None]) -> None:
+        """As `Spool.hold`."""
         ...
 
 
