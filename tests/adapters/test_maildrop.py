@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from postroad.adapters.maildrop import ABANDONED, MaildropDoor, MaildropSettings
+from postroad.adapters.maildrop_names import REFUSED_DAYS, REFUSED_OF_ONE
+from postroad.adapters.maildrop_view import TOLD, refused
 from postroad.adapters.system import IdMaker
 from postroad.cli.sendmail_door import Refused as Undroppable
 from postroad.cli.sendmail_door import drop, envelope, request_line
@@ -263,6 +266,51 @@ async def test_what_is_no_message_is_told_and_kept_aside(box: Box, put: object, 
     assert why in told.reply
     assert box.names == ["refused"]
     assert box.intake.taken == []
+
+
+@pytest.mark.parametrize(
+    ("count", "days", "left"),
+    [
+        (3, 0, 3),
+        (REFUSED_OF_ONE, REFUSED_DAYS - 1, REFUSED_OF_ONE),
+        (REFUSED_OF_ONE + 3, 0, REFUSED_OF_ONE),
+        (3, REFUSED_DAYS + 1, 0),
+    ],
+)
+async def test_what_was_refused_is_kept_for_so_long_and_so_many_of_a_user(
+    box: Box, monkeypatch: pytest.MonkeyPatch, count: int, days: int, left: int
+) -> None:
+    for number in range(count):
+        (box.directory / f"refused.{number:x}.{'0' * 32}").write_bytes(b"no message")
+    (box.directory / f"refused.{'0' * 32}").write_bytes(b"no name of ours")
+    now = time.time()
+    monkeypatch.setattr("postroad.adapters.maildrop.time.time", lambda: now + days * 86400)
+    await box.door().sweep()
+    told = [event.text for event in box.events.of(StorageTrouble)]
+    assert (len(list(box.directory.iterdir())) - 1, len(told)) == (left, count - left)
+    assert all("of uid" in text and "removed" in text for text in told)
+
+
+async def test_why_something_was_refused_can_be_seen_later(box: Box) -> None:
+    _second_name(box)
+    (box.directory / NAME).write_bytes(b"Subject: no request\n\n")
+    box.drop(wishes={"sender": ""})
+    box.intake.refuses = Reply(554, ("no",))
+    await box.door().sweep()
+    found = list(refused(box.directory, MaildropSettings("origin.example", 10_000)))
+    assert [each.uid for each in found] == [os.getuid()] * 3
+    assert [each.why for each in found] == ["the request is not JSON", "a file with several names", TOLD]
+
+
+async def test_what_is_renamed_by_an_operator_is_taken_up_again(box: Box) -> None:
+    box.drop(wishes={"sender": ""})
+    box.intake.refuses = Reply(554, ("no",))
+    await box.door().sweep()
+    (kept,) = box.directory.iterdir()
+    box.intake.refuses = None
+    kept.rename(kept.with_name(kept.name.removeprefix("refused.")))
+    assert await box.door().sweep() == 1
+    assert len(box.intake.taken) == 1
 
 
 async def test_a_bad_file_does_not_hold_up_the_others(box: Box) -> None:

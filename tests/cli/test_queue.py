@@ -170,6 +170,14 @@ async def test_what_waits_in_the_maildrop_is_seen_while_no_daemon_runs(capsys: C
         assert abs(last["arrival_time"] - time.time()) < HOUR
         assert await run(directory, "status", "--json") == 0
         assert json.loads(capsys.readouterr().out)["maildrop"] == 1
+        (directory / "maildrop" / f"refused.2.{'0' * 32}").write_text("no message\n")
+        assert await run(directory, "status", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["refused"] == 1
+        note = f"1 file in {directory / 'maildrop'} refused: postroad spool check says why\n"
+        assert await run(directory, "queue", "list") == 0
+        assert note in capsys.readouterr().out
+        assert await run(directory, "queue", "list", "--format", "mailq") == 0
+        assert note in capsys.readouterr().err
         # Of the whole queue alone.
         assert await run(directory, "queue", "list", "--format", "mailq", "--to", "b@example.org") == 0
         assert "4 Requests" not in capsys.readouterr().out
@@ -263,7 +271,8 @@ async def test_the_status_without_a_daemon_counts_the_queue(capsys: Captured) ->
         found = json.loads(capsys.readouterr().out)
         assert await run(directory, "status") == 0
         assert capsys.readouterr().out.startswith("the daemon is not running\n")
-    assert found == {"running": False, "waiting": 2, "active": 1, "held": 1, "messages": 3, "maildrop": 0}
+    counted = {"waiting": 2, "active": 1, "held": 1, "messages": 3, "maildrop": 0, "refused": 0}
+    assert found == {"running": False, **counted}
 
 
 async def test_an_index_that_may_not_be_opened_is_no_empty_queue(capsys: Captured) -> None:

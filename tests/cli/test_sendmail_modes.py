@@ -81,6 +81,11 @@ async def test_mailq_and_its_count_have_what_waits_for_a_daemon(tmp_path: Path) 
     assert (await sendmail(tmp_path, "-bp", "-qRc@")).out == "Mail queue is empty\n"
     # What is no message is the daemon's to tell of; it is a file all the same.
     assert (await sendmail(tmp_path, "-bP")).out == "2\n"
+    (tmp_path / "maildrop" / f"refused.2.{'0' * 32}").write_text("no message\n")
+    done = await sendmail(tmp_path, name="mailq")
+    assert done.out.splitlines()[-1] == "-- 0 Kbytes in 1 Request."
+    assert "1 file in " in done.err
+    assert "refused: postroad spool check says why" in done.err
 
 
 async def test_newaliases_has_nothing_to_do(tmp_path: Path) -> None:

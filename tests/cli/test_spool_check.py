@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -161,6 +163,23 @@ async def test_findings_name_the_file_the_kind_and_the_message(state: Path, caps
     assert found.startswith(f"00000001.seg: wrong-crc: {queue_id(2)}: octet ")
     assert counted == "5 messages, 4 records, 1 finding"
     assert meaning == f"wrong-crc: {KINDS['wrong-crc'].text}; {KINDS['wrong-crc'].cure}"
+
+
+async def test_what_the_maildrop_could_not_hand_in_is_shown_and_is_no_fault_of_the_queue(
+    state: Path, capsys: Captured
+) -> None:
+    (state / "maildrop").mkdir()
+    name = f"refused.2.{'0' * 32}"
+    (state / "maildrop" / name).write_text("no message\n")
+    assert await spool_command(state, "check") == 0
+    _, found, cure = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        rf"{state}/maildrop/{name}: refused: uid {os.getuid()}, 11B, \d+s ago: the request is not JSON", found
+    )
+    assert 'rename it without "refused."' in cure
+    assert await spool_command(state, "check", "--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)["refused"]
+    assert (told["file"], told["uid"], told["why"]) == (name, os.getuid(), "the request is not JSON")
 
 
 async def test_without_a_spool_there_is_nothing_to_do(capsys: Captured) -> None:

@@ -146,6 +146,23 @@ async def test_the_command_says_what_takes_a_restart_and_what_is_wrong_where() -
         )
 
 
+async def test_a_daemon_is_found_whose_state_directory_was_changed_under_it() -> None:
+    async with Daemon() as daemon:
+        old = daemon.directory / "state"
+        daemon.change({"state_directory": str(daemon.directory / "other")})
+        status, out, _ = await daemon.process.command("reload")
+        assert (status, out.splitlines()) == (
+            0,
+            ["reloaded", "  state_directory takes a restart; until then it is as it was"],
+        )
+        status, out, _ = await daemon.process.command("status")
+        assert out.startswith("the daemon is running\n")
+        assert f"the daemon that runs has its queue in {old} still" in out
+        status, _, err = await daemon.process.command("queue", "hold", "--all", "--yes")
+        assert status == os.EX_NOINPUT
+        assert f"the daemon that runs has its queue in {old} still" in err
+
+
 async def test_limits_of_the_door_are_those_of_the_last_reload_for_who_comes_then() -> None:
     async with Daemon() as daemon:
         with smtplib.SMTP("127.0.0.1", daemon.port, timeout=HANGS_AFTER) as client:

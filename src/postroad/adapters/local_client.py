@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from postroad.mail.frozen import dataclass
 
@@ -119,6 +119,33 @@ def ping(path: str | os.PathLike[str]) -> bool:
         return any(answer.get("ok") for answer in ask(path, {"verb": "ping"}, timeout=5.0))
     except (DaemonDown, NotAnswered, Denied):
         return False
+
+
+def elsewhere(name: str, configuration: str, trusted: Collection[int]) -> str | None:
+    """The socket, called `name` in some directory, of a daemon that runs by this configuration file.
+
+    The kernel says who listens where (proc(5), /proc/net/unix), and whoever is asked must have made
+    the socket as one of the `trusted` users; None where no daemon says it is the one.
+    """
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as lines:
+            # Num RefCount Protocol Flags Type St Inode Path; the flag is SO_ACCEPTCON.
+            rows = [line.rstrip("\n").split(" ", 7) for line in lines]
+    except OSError:
+        return None
+    paths = dict.fromkeys(row[7].strip() for row in rows if len(row) == 8 and row[3] == "00010000")
+    for path in paths:
+        if os.path.basename(path) == name:
+            try:
+                if os.stat(path).st_uid not in trusted:
+                    continue
+                said = next(ask(path, {"verb": "status"}, timeout=5.0), {})
+            except (OSError, DaemonDown, NotAnswered, Denied):
+                continue
+            theirs = said.get("configuration")
+            if isinstance(theirs, str) and os.path.realpath(theirs) == os.path.realpath(configuration):
+                return path
+    return None
 
 
 def submit(

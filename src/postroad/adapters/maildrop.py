@@ -32,7 +32,7 @@ from postroad.adapters.local_request import (
     parse_request,
     submit_request,
 )
-from postroad.adapters.maildrop_names import CLAIMED, FRESH
+from postroad.adapters.maildrop_names import CLAIMED, FRESH, REFUSED, REFUSED_DAYS, REFUSED_OF_ONE
 from postroad.mail.account import of_user
 from postroad.mail.events import Notified, Refused, StorageTrouble
 from postroad.mail.frozen import dataclass
@@ -50,6 +50,7 @@ BATCH = 500
 MAX_REQUEST = 1 << 20
 # A writer that has not finished its file after this long was killed.
 ABANDONED = 86400.0
+REFUSED_KEPT = f"what was refused is kept for {REFUSED_DAYS} days, the latest {REFUSED_OF_ONE} of a user"
 # Where a file is told of that nobody may have written.
 NOBODY = Peer("maildrop", protocol="local")
 
@@ -145,7 +146,9 @@ class MaildropDoor:
 
     async def sweep(self) -> int:
         """Take up what lies there now, `BATCH` files at most; how many are done with. Raises OSError."""
-        names = await asyncio.to_thread(self._names)
+        names, refused = await asyncio.to_thread(self._names)
+        for gone in await asyncio.to_thread(self._forget, refused) if refused else ():
+            self._events.emit(StorageTrouble("maildrop", gone))
         claimed = [name for name in names if CLAIMED.fullmatch(name)]
         now = self._clock.now()
         fresh = {name: self._new_id(now) for name in names if FRESH.fullmatch(name)}
@@ -169,16 +172,36 @@ class MaildropDoor:
         self._sync()
         return claimed
 
-    def _names(self) -> list[str]:
-        """What lies there, as many as one sweep takes; the rest is found by the next."""
-        names = []
+    def _names(self) -> tuple[list[str], list[str]]:
+        """What waits, as many as one sweep takes (the rest is found by the next), and what was refused."""
+        names, refused = [], []
         with os.scandir(self._directory) as entries:
             for entry in entries:
                 if entry.name.startswith("tmp."):
                     _remove_abandoned(entry)
                 elif FRESH.fullmatch(entry.name) or CLAIMED.fullmatch(entry.name):
                     names.append(entry.name)
-        return heapq.nsmallest(BATCH, names)
+                elif REFUSED.fullmatch(entry.name):
+                    refused.append(entry.name)
+        return heapq.nsmallest(BATCH, names), refused
+
+    def _forget(self, refused: list[str]) -> list[str]:
+        """Remove what was refused too long ago, or is too much of one user's; what is to be said of it."""
+        of_users: dict[int, list[tuple[float, str]]] = {}
+        for name in refused:
+            with suppress(OSError):
+                status = os.lstat(self._directory / name)
+                # Its last change was to be given this name.
+                of_users.setdefault(status.st_uid, []).append((status.st_ctime, name))
+        said = []
+        oldest = time.time() - REFUSED_DAYS * 86400
+        for uid, files in of_users.items():
+            for place, (since, name) in enumerate(sorted(files, reverse=True)):
+                if place >= REFUSED_OF_ONE or since < oldest:
+                    with suppress(OSError):
+                        os.unlink(self._directory / name)
+                        said.append(f"{name} of uid {uid} is removed: {REFUSED_KEPT}")
+        return said
 
     def _sync(self) -> None:
         directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -8,12 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from postroad.adapters.local_request import BadRequest, Unacceptable, parse_request, submit_request
-from postroad.adapters.maildrop import MAX_REQUEST, NoMessage, opened
+from postroad.adapters.maildrop import MAX_REQUEST, MaildropSettings, NoMessage, opened, read
 from postroad.adapters.maildrop_names import CLAIMED, arrival, messages
+from postroad.adapters.maildrop_names import refused as refused_names
 from postroad.mail.account import of_user
+from postroad.mail.frozen import dataclass
 from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LocalNames
-from postroad.mail.message import Lane, Location, Message, Recipient
+from postroad.mail.message import Instant, Lane, Location, Message, Recipient
 from postroad.mail.routing import Hop
 
 MAILDROP = Hop("maildrop", "")
@@ -31,6 +33,41 @@ def waiting(
     for name in messages(directory):
         with suppress(OSError, NoMessage, BadRequest, Unacceptable):
             yield _seen(directory / name, origin, names)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file that was refused and is kept: whose, how large, since when, and why as far as it can be seen."""
+
+    file: str
+    uid: int
+    size: int
+    since: Instant
+    why: str
+
+
+TOLD = "refused as a message; what was said stands in the log, as the event refused"
+
+
+def refused(directory: Path, settings: MaildropSettings) -> Iterator[Kept]:
+    """What was refused, in order of arrival; nothing for who may not list it. Blocks."""
+    for name in refused_names(directory):
+        with suppress(OSError):
+            status = os.lstat(directory / name)
+            why = _objection(directory / name, settings)
+            yield Kept(name, status.st_uid, status.st_size, status.st_ctime, why)
+
+
+def _objection(path: Path, settings: MaildropSettings) -> str:
+    try:
+        read(path, settings)
+    except (NoMessage, BadRequest) as error:
+        return str(error)
+    except Unacceptable as error:
+        return str(error.reply)
+    except OSError as error:
+        return f"not to be read: {error.strerror}"
+    return TOLD
 
 
 def _seen(path: Path, origin: str, names: LocalNames) -> tuple[Message, list[Recipient]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from postroad.adapters import local_client
@@ -37,6 +38,37 @@ def status(socket: Path) -> dict[str, object] | None:
         raise CommandFailed(str(denied), denied.code) from None
 
 
+def socket_of(settings: Config) -> Path:
+    """Where the daemon answers that runs by this configuration, `state_directory` changed since or not."""
+    ours = settings.socket_path
+    if local_client.ping(ours):
+        return ours
+    theirs = local_client.elsewhere(ours.name, str(settings.path), _daemons_users(settings))
+    return ours if theirs is None else Path(theirs)
+
+
+def _daemons_users(settings: Config) -> set[int]:
+    """Who may have started it, or be it."""
+    found = {0, os.geteuid()}
+    with suppress(OSError, KeyError):
+        if settings.path is not None:
+            found.add(settings.path.stat().st_uid)
+        if settings.user is not None:
+            found.add(pwd.getpwnam(settings.user).pw_uid)
+    return found
+
+
+def moved(settings: Config) -> str | None:
+    """That a daemon runs with another state directory than its configuration has now; None: it does not."""
+    running = socket_of(settings)
+    if running == settings.socket_path:
+        return None
+    return (
+        f"the daemon that runs has its queue in {running.parent} still; "
+        f"state_directory = {str(settings.state_directory)!r} takes a restart"
+    )
+
+
 def check_index(settings: Config) -> None:
     """CommandFailed where there is none, or it may not be read."""
     path = settings.index_path
@@ -44,9 +76,8 @@ def check_index(settings: Config) -> None:
         # SQLite's own message would not tell the two apart.
         path.open("rb").close()
     except FileNotFoundError:
-        raise CommandFailed(
-            f"{path}: no queue; has the daemon ever run with this configuration?", os.EX_NOINPUT
-        ) from None
+        why = moved(settings) or "has the daemon ever run with this configuration?"
+        raise CommandFailed(f"{path}: no queue; {why}", os.EX_NOINPUT) from None
     except OSError as error:
         raise CommandFailed(
             f"{path}: {error.strerror}; be root or the user of the daemon", os.EX_NOPERM

@@ -53,6 +53,12 @@ def queue_name(recipients: Sequence[Recipient]) -> str:
     return next(name for name in ("active", "hold", "deferred", "incoming") if name in found)
 
 
+def refused_note(number: int, directory: str) -> str:
+    """What is said beside a list of files that were refused when they were taken up."""
+    files = "1 file" if number == 1 else f"{number} files"
+    return f"{files} in {directory} refused: postroad spool check says why"
+
+
 class Listing:
     """The lines of mailq, message by message."""
 

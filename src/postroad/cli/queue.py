@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from postroad.adapters import local_client, maildrop_view
-from postroad.adapters.maildrop_names import messages
+from postroad.adapters.maildrop_names import messages, refused
 from postroad.adapters.sqlite_reader import SqliteReader
 from postroad.cli import queue_view
 from postroad.cli.client import check_index, config_for
 from postroad.cli.filters import chosen, conditions, queue_id
-from postroad.cli.postqueue import Listing, as_json, whole
+from postroad.cli.postqueue import Listing, as_json, refused_note, whole
 from postroad.cli.text import CommandFailed, complain, count, listed, say
 from postroad.config.model import Config
 from postroad.mail.message import Message, Recipient
@@ -124,6 +124,8 @@ async def _list_text(settings: Config, wanted: QueueFilter) -> None:
         say(f"{count(recipients, 'recipient')} of {count(len(ids), 'message')}")
     else:
         say("the queue is empty" if wanted == QueueFilter() else "nothing in the queue matches")
+    if kept := _refused(settings):
+        say(kept)
     if not local_client.ping(settings.socket_path):
         say("the daemon is not running")
         if dropped := len(messages(settings.maildrop_path)):
@@ -141,6 +143,9 @@ async def _list_mailq(settings: Config, wanted: QueueFilter) -> None:
     for each in _dropped(settings, wanted):
         print("\n".join(listing.message(*each)))
     print("\n".join(listing.end()))
+    # Programs read the last line of the list.
+    if kept := _refused(settings):
+        complain(kept)
 
 
 async def _list_postqueue_json(settings: Config, wanted: QueueFilter) -> None:
@@ -150,6 +155,12 @@ async def _list_postqueue_json(settings: Config, wanted: QueueFilter) -> None:
             step_back()
     for each in _dropped(settings, wanted):
         print(as_json(*each))
+
+
+def _refused(settings: Config) -> str | None:
+    """That there is something which no list shows."""
+    number = len(refused(settings.maildrop_path))
+    return refused_note(number, str(settings.maildrop_path)) if number else None
 
 
 def _dropped(settings: Config, wanted: QueueFilter) -> Iterable[tuple[Message, list[Recipient]]]:

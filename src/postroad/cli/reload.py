@@ -6,14 +6,14 @@ import json
 import os
 import sys
 
-from postroad.cli.client import ask, config_for
+from postroad.cli.client import ask, config_for, socket_of
 from postroad.cli.text import CommandFailed, say
 from postroad.mail.printable import printable
 
 
 def run(path: str, *, as_json: bool) -> int:
     """78 where the new configuration is refused: nothing of it is in force then."""
-    (answer,) = ask(config_for(path).socket_path, {"verb": "reload"}) or [{}]
+    (answer,) = ask(socket_of(config_for(path)), {"verb": "reload"}) or [{}]
     problems, waiting = _words(answer, "problems"), _words(answer, "needs_restart")
     if as_json:
         print(json.dumps({"reloaded": not problems, "problems": problems, "needs_restart": waiting}))

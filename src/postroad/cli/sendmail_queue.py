@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from postroad.adapters import maildrop_view
-from postroad.adapters.maildrop_names import messages
+from postroad.adapters.maildrop_names import messages, refused
 from postroad.adapters.sqlite_reader import SqliteReader
-from postroad.cli.postqueue import Listing, whole
+from postroad.cli.postqueue import Listing, refused_note, whole
 from postroad.cli.sendmail_select import Selector, matches
 from postroad.mail.message import Message, Recipient
 from postroad.mail.printable import printable
@@ -27,8 +27,12 @@ def print_queue(state_directory: str, origin: str, select: Sequence[Selector] = 
     """The messages that are meant, with their open recipients, on stdout; also those of the maildrop."""
     if not _is_up(state_directory):
         print("mailq: warning: Mail system is down -- accessing queue directly", file=sys.stderr)
-    dropped = maildrop_view.waiting(Path(state_directory) / "maildrop", origin)
-    return _with_index(state_directory, partial(_print_pages, select, dropped))
+    maildrop = Path(state_directory) / "maildrop"
+    dropped = maildrop_view.waiting(maildrop, origin)
+    exit = _with_index(state_directory, partial(_print_pages, select, dropped))
+    if number := len(refused(maildrop)):
+        print(f"mailq: warning: {printable(refused_note(number, str(maildrop)))}", file=sys.stderr)
+    return exit
 
 
 def _is_up(state_directory: str) -> bool:

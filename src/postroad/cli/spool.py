@@ -6,6 +6,8 @@ import json
 import os
 import time
 
+from postroad.adapters.maildrop import REFUSED_KEPT, MaildropSettings
+from postroad.adapters.maildrop_view import refused
 from postroad.adapters.segment_audit import in_use
 from postroad.adapters.segment_lock import SpoolInUse, hold, let_go_of
 from postroad.cli.client import config_for
@@ -13,8 +15,9 @@ from postroad.cli.spool_check import KINDS, Report
 from postroad.cli.spool_check import check as look
 from postroad.cli.spool_rebuild import Rebuilt
 from postroad.cli.spool_rebuild import rebuild as make
-from postroad.cli.text import CommandFailed, count, say
+from postroad.cli.text import CommandFailed, age, count, octets, say
 from postroad.config.model import Config
+from postroad.mail.local_names import LocalNames
 from postroad.ports.storage import StorageBroken
 
 # Longer than marks and rows of a running daemon may lag behind each other.
@@ -25,10 +28,23 @@ def check(config: str, *, as_json: bool) -> int:
     """0: sound; 65 with findings. Changes nothing."""
     settings = config_for(config)
     report = _report(settings)
+    submission, origin = settings.submission, settings.origin
+    report.refused = list(
+        refused(
+            settings.maildrop_path,
+            MaildropSettings(
+                origin,
+                submission.max_message_size,
+                LocalNames(origin=origin),
+                submission.local_sender == "own",
+            ),
+        )
+    )
     if as_json:
         print(json.dumps(report.as_json()))
     else:
         _tell(report)
+        _tell_refused(report, settings)
     return os.EX_DATAERR if report.findings else os.EX_OK
 
 
@@ -57,6 +73,19 @@ def _tell(report: Report) -> None:
     say(f"{counted}, {count(len(report.findings), 'finding')}")
     for kind in dict.fromkeys(each.kind for each in report.findings):
         say(f"{kind}: {KINDS[kind].text}; {KINDS[kind].cure}")
+
+
+def _tell_refused(report: Report, settings: Config) -> None:
+    """No fault of the queue: any user can leave there what is no message."""
+    for each in report.refused:
+        whose = f"uid {each.uid}, {octets(each.size)}, {age(time.time() - each.since)} ago"
+        say(f"{settings.maildrop_path / each.file}: refused: {whose}: {each.why}")
+    if report.refused:
+        say(
+            "refused: nobody could be told of these. To hand one in again, once it is in order, rename it"
+            ' without "refused."; else remove it:'
+            f" {REFUSED_KEPT}"
+        )
 
 
 def rebuild(config: str, *, as_json: bool) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from postroad.adapters.maildrop_view import Kept
 from postroad.adapters.segment_audit import Damage, body_problem, stray_bodies, walk
 from postroad.adapters.segment_identity import read_identity
 from postroad.adapters.segment_marks import Done, is_done, read_marks
@@ -66,12 +67,13 @@ KINDS: Final[dict[Kind, Meaning]] = {
 
 @dataclass(slots=True)
 class Report:
-    """What was counted, and what was found."""
+    """What was counted, and what was found; `refused`: files of the maildrop that no queue took."""
 
     messages: int
     recipients: int
     records: int
     findings: list[Finding]
+    refused: list[Kept] = field(default_factory=list)
 
     def as_json(self) -> dict[str, object]:
         return asdict(self) | {"clean": not self.findings}

@@ -223,6 +223,7 @@ def _facts(config: Config, smtp: Doors, since: Instant) -> Callable[[], dict[str
         return {
             "running": True,
             "version": __version__,
+            "configuration": str(config.path),
             "hostname": config.hostname,
             "listeners": list(smtp.addresses),
             "since": since,
