@@ -61,7 +61,7 @@ async def test_no_sync_is_spent_on_a_mark(tmp_path: Path, monkeypatch: pytest.Mo
     assert set(read_marks(tmp_path)) == {(1, FIRST), (1, SECOND)}
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(cut=st.integers(0, 3 * SIZE), place=st.integers(0, 3 * SIZE - 1), flip=st.integers(0, 255))
 def test_a_torn_or_changed_mark_is_none_and_hides_no_other(
     tmp_path: Path, cut: int, place: int, flip: int

@@ -179,7 +179,7 @@ def octets(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Location], by
     return locations, (directory / "00000001.seg").read_bytes()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_a_torn_tail_ends_the_scan_after_the_last_whole_record(
     octets: tuple[list[Location], bytes], tmp_path: Path, data: st.DataObject
@@ -194,7 +194,7 @@ def test_a_torn_tail_ends_the_scan_after_the_last_whole_record(
     assert [each.content for _, each in found] == [each.content for each in THREE[: len(intact)]]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_a_changed_octet_is_never_delivered(
     octets: tuple[list[Location], bytes], tmp_path: Path, data: st.DataObject

@@ -297,7 +297,11 @@ def test_every_field_of_the_configuration_has_its_key(directory: Path) -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
 def test_any_octets_load_or_are_told_in_printable_lines(tmp_path: Path, octets: bytes) -> None:
     file = tmp_path / "postroad.toml"
     file.write_bytes(HOST.encode() + octets)
@@ -318,7 +322,11 @@ TABLES = st.sampled_from(
 
 
 @given(st.lists(st.one_of(TABLES, st.tuples(KEYS, WORDS).map(" = ".join)), max_size=12))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
 def test_any_mixture_of_keys_and_values_is_told_with_lines_that_exist(
     tmp_path: Path, lines: list[str]
 ) -> None:

@@ -156,7 +156,11 @@ def test_a_folder_or_a_pipe_for_a_file_is_told(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
 def test_any_octets_in_two_files_load_or_are_told_each_with_its_place(
     tmp_path: Path, first: bytes, second: bytes
 ) -> None:

@@ -11,6 +11,8 @@ import ssl
 from collections import Counter
 from collections.abc import Iterator
 
+import pytest
+
 from postroad.demo.process import HANGS_AFTER
 from postroad.demo.world import Site, World
 from tests.support.daemon import Daemon
@@ -45,13 +47,14 @@ def descriptors(pid: int) -> int:
     return len(listdir(f"/proc/{pid}/fd"))
 
 
+@pytest.mark.timeout(1800)
 async def test_ten_thousand_silent_connections_keep_nobody_out() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(10_000, hard - 2_500)
     async with World([Site("harbour.example")]) as world:
         # All of them are let in, and then there is no room for one more. On a fast machine they are not even
         # two seconds old by then, and a newcomer would be told to try again.
-        settings = {"submission": {"max_connections": count, "shed_after": "1ms"}}
+        settings = {"submission": {"max_connections": count, "shed_after": "1ms", "idle_timeout": "1d"}}
         async with Daemon({"harbour.example": world["harbour.example"].port}, settings) as daemon:
             had = await daemon.event("descriptors")
             assert had["limit"] == hard

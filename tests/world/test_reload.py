@@ -58,7 +58,7 @@ async def held(daemon: Daemon) -> Held:
 
 async def test_a_hundred_reloads_under_load_refuse_lose_and_leave_nothing() -> None:
     async with World([Site("harbour.example")]) as world:
-        settings = {"delivery": {"idle_timeout": "100ms"}}
+        settings = {"delivery": {"idle_timeout": "100ms"}, "submission": {"idle_timeout": "1h"}}
         daemon = Daemon({"harbour.example": world["harbour.example"].port}, settings)
         self_signed(daemon.directory)
         daemon.change({"tls": {"certificate": "cert.pem", "key": "key.pem"}})

@@ -91,8 +91,11 @@ def ask(
     request: Mapping[str, object],
     content: bytes = b"",
     timeout: float = TIMEOUT,
+    follow: float | None = None,
 ) -> Iterator[dict[str, object]]:
     """The answers to one request, as they come; all must be there `timeout` seconds from now.
+
+    With `follow` that holds for the first; the others have so many seconds from it on.
 
     Raises DaemonDown, TimedOut, NotAnswered and, where the daemon said no, Denied.
     """
@@ -105,6 +108,8 @@ def ask(
             with connection.makefile("rb") as answers:
                 while line := answers.readline(MAX_LINE):
                     yield _checked(line)
+                    if follow is not None:
+                        deadline, follow = time.monotonic() + follow, None
                     # Zero would mean "do not block" to the socket.
                     connection.settimeout(max(0.001, deadline - time.monotonic()))
         except TimeoutError:

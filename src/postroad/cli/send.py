@@ -32,8 +32,8 @@ def run(config: str, args: Namespace) -> int:
     request = envelope.request(len(content), follow=not args.no_wait)
     fates = Fates(as_json=args.json)
     with translated():
-        limit = SUBMISSION_TIMEOUT if args.no_wait else timeout
-        answers = local_client.ask(settings.socket_path, request, content, limit)
+        # How long it is followed has nothing to do with how long it takes to be durable.
+        answers = local_client.ask(settings.socket_path, request, content, SUBMISSION_TIMEOUT, timeout)
         answer = _first(answers)
         fates.accepted(answer)
         if args.no_wait:
