@@ -162,6 +162,9 @@ async def dovecot() -> AsyncIterator[Path]:
     (top / "users").write_text(
         f"anna:{{PLAIN}}secret\nbert:{scram}8OVShMc7RTR7Fafy19yIayJFoLxzH7bvMyqloTGeZmE=\n"
     )
+    # Its workers are other users, whatever this one's umask is.
+    for name in ("conf", "users"):
+        (top / name).chmod(0o644)
     master = await asyncio.create_subprocess_exec(
         *as_root(),
         *(program, "-F", "-c", str(top / "conf")),
