@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
+from postroad.mail.backoff import RetryPolicy
 from postroad.mail.events import StorageTrouble, Tried
 from postroad.mail.lifecycle import State
-from postroad.mail.outcome import Stage
+from postroad.mail.outcome import Kind, Stage
 from postroad.ports.storage import StorageBroken
-from tests.support.build import NOW
+from tests.support.build import HOUR, NOW
 from tests.support.engine import build, engine
 from tests.support.loop import virtual
 from tests.support.scripted_network import Host, greylist, say, slow
@@ -46,6 +47,18 @@ async def test_the_log_says_when_the_next_try_is() -> None:
         assert tried.next_due == (post.rows(id)[0].due,)
         await post.gone(within=310)
         assert post.events.of(Tried)[1].next_due == (None,)
+
+
+@virtual
+async def test_the_last_attempt_is_told_as_the_end_that_it_is() -> None:
+    retry = RetryPolicy(expire_after=HOUR, warn_after=2 * HOUR)
+    async with engine({"mx.example.org": Host(say(Stage.RCPT, "450 4.2.0 Later"))}, retry=retry) as post:
+        await post.submit("b@example.org", sender="")
+        await post.gone(within=2 * HOUR)
+        *before, last = post.events.of(Tried)
+        assert {tried.attempt.outcomes[0].kind for tried in before} == {Kind.DEFERRED}
+        assert (last.attempt.outcomes[0].kind, last.next_due) == (Kind.FAILED, (None,))
+        assert last.attempt.outcomes[0].text.startswith("delivery time expired after 1 h; last: host mx")
 
 
 @virtual

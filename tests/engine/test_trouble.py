@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from postroad.mail.backoff import HOUR, RetryPolicy
-from postroad.mail.events import SitePaused
+from postroad.mail.events import SitePaused, Tried
+from postroad.mail.lifecycle import State
 from postroad.mail.outcome import Fault, Kind, Stage
 from tests.support.engine import engine
 from tests.support.loop import virtual
@@ -118,3 +121,20 @@ def test_only_trouble_of_the_host_pauses_the_site(trouble: Rule, paused: bool) -
             assert post.arrived() == []
 
     check()
+
+
+@virtual
+async def test_mail_for_hosts_that_refuse_to_talk_to_us_comes_back_after_four_hours() -> None:
+    hosts = {"mx.example.org": Host(say(Stage.GREETING, "554 5.7.1 Blocked")), "mx.example.com": Host()}
+    async with engine(hosts) as post:
+        start = post.clock.now()
+        early = [await post.submit(f"b{n}@example.org") for n in range(250)]
+        await asyncio.sleep(2 * HOUR)
+        late = await post.submit("late@example.org")
+        await post.gone(*early, within=6 * HOUR)
+        assert 4 * HOUR <= post.clock.now() - start < 4 * HOUR + 1900 * 1.1
+        failures = [tried.attempt.outcomes[0] for tried in post.events.of(Tried)]
+        assert {outcome.status for outcome in failures if outcome.kind is Kind.FAILED} == {"5.7.1"}
+        (row,) = post.rows(late)
+        assert (row.state, row.attempts) == (State.WAITING, 0)
+        await post.gone(late, within=3 * HOUR)

@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Callable
 
 from postroad.engine.surroundings import Surroundings
+from postroad.mail.backoff import BLOCK_EXPIRES, is_shut_out
 from postroad.mail.events import HopDeferred, StorageTrouble
 from postroad.mail.message import Delivery, Instant
+from postroad.mail.outcome import Outcome
 from postroad.mail.routing import Hop
 from postroad.mail.throttle import NotBefore
 from postroad.ports.storage import StorageFull
@@ -18,6 +20,7 @@ from postroad.ports.storage import StorageFull
 # What a claim says of the next try, in case the process dies in the middle.
 PESSIMISTIC = 300.0
 FULL_DISK_WAIT = 5.0
+GIVE_UP_SLICE = 100
 
 
 class Backlog:
@@ -91,6 +94,8 @@ class Backlog:
         if pause.why is not None:
             now = around.clock.now()
             try:
+                if is_shut_out(pause.why):
+                    await self._give_up(hop, pause.why, now)
                 count = await around.queue.defer_hop(hop, pause.why, pause.at, now)
             except StorageFull as error:
                 around.events.emit(StorageTrouble("defer", str(error)))
@@ -98,3 +103,15 @@ class Backlog:
                 if count:
                     around.events.emit(HopDeferred(str(hop), count, pause.at, pause.why.text))
         around.due(hop, pause.at)
+
+    async def _give_up(self, hop: Hop, why: Outcome, now: Instant) -> None:
+        """What hosts that refuse us have kept waiting for too long fails, though it never had its turn."""
+        ledger, late = self._around.ledger, True
+        while late:
+            claimed = await self._around.queue.claim(hop, now, GIVE_UP_SLICE, now + PESSIMISTIC)
+            old = [delivery for delivery in claimed if delivery.message.begins_at + BLOCK_EXPIRES <= now]
+            for delivery in old:
+                ledger.ended(delivery, (why,) * len(delivery.recipients))
+            ledger.put_back([delivery for delivery in claimed if delivery not in old], now)
+            # The oldest come first.
+            late = bool(claimed) and len(old) == len(claimed)

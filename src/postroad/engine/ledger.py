@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from postroad.mail.backoff import Over, RetryPolicy, next_attempt
@@ -75,7 +76,12 @@ class Ledger:
         future = self._hand_over(changes, attempt.delivery)
         # Nothing that was tried is held: what is open, waits.
         next_due = tuple([change.due if change.state is State.WAITING else None for change in changes])
-        self._events.emit(Tried(attempt, next_due))
+        # The last attempt of a message is told as its end.
+        verdicts = tuple(
+            [change.outcome or was for change, was in zip(changes, attempt.outcomes, strict=True)]
+        )
+        told = attempt if verdicts == attempt.outcomes else replace(attempt, outcomes=verdicts)
+        self._events.emit(Tried(told, next_due))
         waiting = [due for due in next_due if due is not None]
         if waiting:
             self._due(attempt.delivery.hop, min(waiting))

@@ -133,20 +133,20 @@ def next_attempt(
 
 
 def _end(outcome: Outcome, received_at: float, expires_at: float) -> float:
-    if _is_shut_out(outcome):
+    if is_shut_out(outcome):
         return min(expires_at, received_at + BLOCK_EXPIRES)
     if outcome.reason is Reason.FULL:
         return min(expires_at, received_at + FULL_EXPIRES)
     return expires_at
 
 
-def _is_shut_out(outcome: Outcome) -> bool:
+def is_shut_out(outcome: Outcome) -> bool:
     """Every host refuses to talk to us (5yz greetings): not a matter of this message."""
     return outcome.reason is Reason.BLOCK and outcome.scope is Scope.HOST
 
 
 def _over(outcome: Outcome, now: float, received_at: float, expires_at: float) -> Outcome:
-    if _is_shut_out(outcome) and now < expires_at:
+    if is_shut_out(outcome) and now < expires_at:
         return replace(outcome, kind=Kind.FAILED, status=f"5{outcome.status[1:]}", hint=None)
     text = f"delivery time expired after {_span(now - received_at)}; last: {outcome.text}"
     return replace(outcome, kind=Kind.FAILED, reason=Reason.EXPIRED, status="4.4.7", text=text, hint=None)
