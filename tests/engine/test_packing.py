@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from postroad.engine.packing import Packer, Placement, Start
+from postroad.engine.packing import Packer, Place, Start
 from postroad.mail.address import Address
 from postroad.mail.backoff import RetryPolicy
 from postroad.mail.lifecycle import State
@@ -43,7 +43,7 @@ async def pack(
     signs_for: str = "nobody.example",
     routes: tuple[Route, ...] = (),
     lane: Lane = Lane.NORMAL,
-    place: Placement = waiting,
+    place: Place = waiting,
 ) -> tuple[Message, tuple[Recipient, ...]]:
     packer = Packer(spool or MemorySpool(), StampSigner(signs_for), routes, RetryPolicy())
     return await packer.pack(

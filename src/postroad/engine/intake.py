@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from postroad.engine.linting import Linter
 from postroad.engine.mending import Fitness, Mender
-from postroad.engine.packing import Packer, Placement, Start, in_queue_run
+from postroad.engine.packing import Packer, Place, Start, in_queue_run
+from postroad.engine.places import Places
 from postroad.engine.policies import Decided, Policies
-from postroad.engine.scheduler import Placement as SiteOffers
 from postroad.engine.scheduler import Scheduler
 from postroad.mail.admission import AdmissionLimits, consider
 from postroad.mail.completion import Completion, complete, received, traced
@@ -155,7 +155,7 @@ class Intake:
                     return self._refuse(submission, content, expanded)
                 envelope, renamed = expanded
                 break
-        placed = self._scheduler.placement()
+        places = self._scheduler.places()
         try:
             message, recipients = await self._packer.pack(
                 id,
@@ -164,17 +164,17 @@ class Intake:
                 account=submission.account,
                 lane=submission.lane,
                 now=now,
-                place=_place(placed, held, later=submission.later),
+                place=_place(places, held, later=submission.later),
             )
             await self._add(message, recipients, terms)
         except BaseException:
-            placed.give_back()
+            places.give_back()
             self._discard(submission, content)
             raise
         self._tell_accepted(submission, message, head)
         if renamed:
             self._tell_expanded(id, renamed)
-        placed.dispatch(message, recipients)
+        places.dispatch(message, recipients)
         return Reply(250, (f"Ok: queued as {id}",), "2.0.0")
 
     def _refuse(self, submission: Submission, content: Content, reply: Reply) -> Reply:
@@ -250,13 +250,13 @@ class Intake:
         )
 
 
-def _place(placed: SiteOffers, held: Hold | None, *, later: bool) -> Placement:
+def _place(places: Places, held: Hold | None, *, later: bool) -> Place:
     if held is not None:
         return _holding(held)
-    return in_queue_run if later else placed.place
+    return in_queue_run if later else places.place
 
 
-def _holding(why: Hold) -> Placement:
+def _holding(why: Hold) -> Place:
     def place(hop: Hop, lane: Lane, now: Instant) -> Start:
         return Start(State.HELD, now, held=why)
 

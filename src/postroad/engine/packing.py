@@ -44,7 +44,7 @@ class Start:
     held: Hold | None = None
 
 
-Placement = Callable[[Hop, Lane, Instant], Start]
+Place = Callable[[Hop, Lane, Instant], Start]
 
 
 def in_turn(hop: Hop, lane: Lane, now: Instant) -> Start:
@@ -92,7 +92,7 @@ class Packer:
         account: str,
         lane: Lane,
         now: Instant,
-        place: Placement,
+        place: Place,
     ) -> tuple[Message, tuple[Recipient, ...]]:
         """Sign, give each recipient its hop, append to the spool; durable when it returns.
 
@@ -127,7 +127,7 @@ class Packer:
         return Content(signature + content.head, content.body, content.dotted, content.eight_bit)
 
     def _recipients(
-        self, id: str, envelope: Envelope, lane: Lane, now: Instant, place: Placement
+        self, id: str, envelope: Envelope, lane: Lane, now: Instant, place: Place
     ) -> tuple[Recipient, ...]:
         handling = envelope.handling
         # A notification goes as it can, for else it might be lost (RFC 8689 5).
@@ -166,7 +166,7 @@ class Packer:
         return tuple(rows)
 
 
-def _holding(until: Instant) -> Placement:
+def _holding(until: Instant) -> Place:
     """Nothing is claimed for a message that its sender put off (RFC 4865)."""
     why = scheduled(until)
     return lambda hop, lane, now: Start(State.WAITING, max(now, until), why)

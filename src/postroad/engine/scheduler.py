@@ -10,22 +10,18 @@ import asyncio
 import heapq
 import math
 import random
-from collections.abc import Sequence
 from itertools import count
 
-from postroad.engine.backlog import FULL_DISK_WAIT, PESSIMISTIC
+from postroad.engine.backlog import FULL_DISK_WAIT
 from postroad.engine.destinations import Destinations
 from postroad.engine.forwarding import Forwarding
 from postroad.engine.ledger import Ledger
-from postroad.engine.packing import Start
-from postroad.engine.site import Site
+from postroad.engine.places import Places, Unresolved
 from postroad.engine.sites import Sites
 from postroad.mail.backoff import Again, RetryPolicy, next_attempt
 from postroad.mail.events import HopDeferred, HopFailed, StorageTrouble
-from postroad.mail.frozen import dataclass
-from postroad.mail.lifecycle import State
 from postroad.mail.local_names import LOCAL
-from postroad.mail.message import Delivery, Instant, Lane, Message, Recipient
+from postroad.mail.message import Instant
 from postroad.mail.outcome import Kind, Outcome
 from postroad.mail.routing import Hop
 from postroad.ports.clock import Clock
@@ -37,15 +33,6 @@ MAX_LOOKUPS = 128
 FAIL_SLICE = 500
 # Void entries that the heap may hold besides as many as it has valid ones.
 SLACK = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Unresolved:
-    """A hop whose lookup gave no answer: how often in a row, when it is asked again, and why then."""
-
-    tries: int
-    until: Instant
-    why: Outcome
 
 
 class Scheduler:
@@ -122,8 +109,9 @@ class Scheduler:
             self._unresolved.pop(hop, None)
             self.due(hop, now)
 
-    def placement(self) -> Placement:
-        return Placement(self, self._sites)
+    def places(self) -> Places:
+        """For the recipients of a message that is being accepted."""
+        return Places(self._sites, self.unresolved, self.due)
 
     async def run(self) -> None:
         for entry in await self._queue.hops():
@@ -253,46 +241,3 @@ class Scheduler:
         )
         assert isinstance(decision, Again), "without an end there is always another try"
         return Unresolved(tries, decision.due, outcome)
-
-
-class Placement:
-    """How the recipients of one new message begin, and the places reserved for them."""
-
-    def __init__(self, scheduler: Scheduler, sites: Sites) -> None:
-        self._scheduler = scheduler
-        self._sites = sites
-        self._reserved: dict[Hop, Site] = {}
-
-    def place(self, hop: Hop, lane: Lane, now: Instant) -> Start:
-        """Claimed at once when the hop's site has room: saves the first attempt a transaction."""
-        site = self._sites.known(hop)
-        if site is None:
-            unresolved = self._scheduler.unresolved(hop, now)
-            if unresolved is not None:
-                return Start(State.WAITING, unresolved.until, unresolved.why)
-            return Start(State.WAITING, now)
-        pause = site.paused()
-        if pause is not None:
-            return Start(State.WAITING, pause.at, pause.why)
-        if not site.reserve(lane):
-            return Start(State.WAITING, now)
-        self._reserved[hop] = site
-        return Start(State.ACTIVE, now + PESSIMISTIC)
-
-    def give_back(self) -> None:
-        """The message did not become ours: its places are free again."""
-        for site in self._reserved.values():
-            site.unreserve()
-        self._reserved.clear()
-
-    def dispatch(self, message: Message, recipients: Sequence[Recipient]) -> None:
-        """The message is durable: hand over what was claimed, wake what waits."""
-        for hop, site in self._reserved.items():
-            rows = recipients if len(self._reserved) == 1 else [r for r in recipients if r.hop == hop]
-            claimed = tuple(r for r in rows if r.state is State.ACTIVE)
-            site.unreserve()
-            site.put(Delivery(message, claimed, hop))
-        self._reserved.clear()
-        for recipient in recipients:
-            if recipient.state is State.WAITING:
-                self._scheduler.due(recipient.hop, recipient.due)
