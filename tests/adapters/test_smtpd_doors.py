@@ -89,3 +89,18 @@ async def test_ipv6_serves_and_knows_ipv4_clients_by_their_address(
         assert (await send(one))[-1].startswith("250 ")
         assert place.intake.submissions[0].account == f"net:{address}"
         await one.close()
+
+
+# --- what is offered where ---
+
+
+async def test_mail_is_not_scheduled_at_the_port_where_hosts_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with house(tls="off", auth="off") as place:
+        for relays in (False, True):
+            if relays:
+                monkeypatch.setattr("postroad.adapters.smtpd_entry.RELAY_PORT", place.port)
+            async with client(place) as one:
+                await one.reply()
+                assert ("FUTURERELEASE" in await one.say("EHLO c")) is not relays
+                said = await one.say("MAIL FROM:<a@x.example> HOLDFOR=60")
+                assert said[:3] == ("555" if relays else "250")

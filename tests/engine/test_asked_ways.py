@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from postroad.mail.backoff import HOUR, RetryPolicy
-from postroad.mail.events import Notified, Tried
+from postroad.mail.events import Accepted, Notified, Tried
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Handling, Lane, Notify
 from postroad.mail.outcome import Kind, Reason, Stage
@@ -207,3 +207,16 @@ async def test_a_flood_of_transactional_mail_leaves_a_share_to_bulk_mail() -> No
         await post.until(lambda: len(post.arrived()) >= 100, within=200)
         bulk = [one for one in post.arrived() if str(one.recipient).startswith("bulk")]
         assert 1 <= len(bulk) <= 10
+
+
+@virtual
+async def test_the_priority_stands_in_the_trace_the_log_and_the_notification() -> None:
+    refusing = {MX: Host(say(Stage.RCPT, "550 5.1.1 no")), "mx.example.com": Host(down())}
+    async with engine(refusing) as post:
+        id = await post.submit(WHO, handling=Handling(priority=6), lane=Lane.TRANSACTIONAL)
+        (record,) = post.spool.records.values()
+        assert b"\r\n\tPRIORITY 6; " in record.content.head.replace(b"\r\n ", b"\r\n\t")
+        assert [event.priority for event in post.events.of(Accepted)] == [6]
+        await post.until(lambda: bool(post.notices(id)))
+        (notice,) = post.queue.messages.values()
+        assert (notice.handling, notice.lane) == (Handling(priority=6), Lane.TRANSACTIONAL)

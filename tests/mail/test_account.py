@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.mail.account import AccountPolicies, AccountPolicy, lane_of, matches, names
+from postroad.mail.account import AccountPolicies, AccountPolicy, lane_of, matches, names, own_senders
 from postroad.mail.message import Lane
 
 
@@ -64,3 +64,10 @@ def test_a_client_may_ask_for_less_than_its_account_has(
 def test_a_star_stands_for_any_characters(pattern: str, text: str) -> None:
     expected = re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None
     assert matches(pattern, text) is expected
+
+
+@pytest.mark.parametrize(("local_sender", "own"), [("any", []), ("own", [33, 1000, 1001]), ("map", [1001])])
+def test_who_sends_as_himself_alone(local_sender: str, own: list[int]) -> None:
+    policies = AccountPolicies(tables={"uid:33": AccountPolicy(), "uid:1000*": AccountPolicy()})
+    asked = own_senders(local_sender, policies)
+    assert [uid for uid in (33, 1000, 1001) if asked(uid)] == own

@@ -132,3 +132,12 @@ def test_endless_lists_of_addresses_stay_as_they_are() -> None:
 def test_an_endless_list_of_authors_is_not_counted() -> None:
     endless = WHOLE.replace(b"a@x.example", b"a@x.example, " * 3000 + b"b@x.example")
     assert completed(endless) == endless
+
+
+@pytest.mark.parametrize(
+    ("priority", "clause"), [(None, b""), (0, b"\r\n\tPRIORITY 0"), (-9, b"\r\n\tPRIORITY -9")]
+)
+def test_the_trace_field_names_the_priority_that_was_asked(priority: int | None, clause: bytes) -> None:
+    plain = received(FACTS)
+    head, semicolon, date = plain.rpartition(b";")
+    assert received(replace(FACTS, priority=priority)) == head + clause + semicolon + date

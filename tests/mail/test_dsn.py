@@ -119,10 +119,13 @@ def test_each_recipient_has_a_group_of_its_own() -> None:
     assert all(f"<bob{n}@example.org>" in found.text for n in range(3))
 
 
-def test_a_message_that_was_held_says_until_when() -> None:
+def test_a_message_that_was_held_says_what_its_sender_asked() -> None:
     held = message(handling=Handling(hold_until=1_795_000_000.0))
     asked = composed(recipient(), message=held).about_message["Future-Release-Request"]
-    assert asked == "until; 2026-11-18T11:06:40Z"
+    assert asked == "until;2026-11-18T11:06:40Z"
+    held = message(handling=Handling(hold_until=1_795_000_000.0, hold_for=3600.0))
+    asked = composed(recipient(), message=held).about_message["Future-Release-Request"]
+    assert asked == "for;3600"
 
 
 def test_the_groups_say_what_happened_where_and_when() -> None:

@@ -101,7 +101,7 @@ def test_any_value_is_read_or_refused(name: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("asks", "granted"),
     [
-        (Asks(hold_for=3600.0), Handling(hold_until=NOW + 3600)),
+        (Asks(hold_for=3600.0), Handling(hold_until=NOW + 3600, hold_for=3600.0)),
         (Asks(hold_until=NOW + 60), Handling(hold_until=NOW + 60)),
         (Asks(hold_until=NOW - 60), Handling()),
         (Asks(priority=9), Handling(priority=5)),

@@ -36,7 +36,7 @@ from postroad.adapters.local_request import (
     word,
 )
 from postroad.adapters.unix_socket import peer_uid, remove_stale
-from postroad.mail.account import of_user
+from postroad.mail.account import Own, of_user
 from postroad.mail.address import Address
 from postroad.mail.events import Event, Reloaded, Removed
 from postroad.mail.frozen import dataclass
@@ -86,14 +86,14 @@ class Following(Protocol):
 class LocalSettings:
     """What a reload may change. `hop_of` answers str(Hop) of an address, to follow what waits for a hop.
 
-    `own_senders`: users send as themselves alone; operators as anybody.
+    `own_senders`: which users send as themselves alone; operators do as anybody.
     """
 
     origin: str
     max_message_size: int
     hop_of: Callable[[Address], str]
     names: LocalNames = field(default_factory=LocalNames)
-    own_senders: bool = False
+    own_senders: Own = lambda uid: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +298,7 @@ class LocalDoor:
         try:
             given = self.settings
             wanted = submit_request(request, given.origin, given.max_message_size, given.names)
-            if given.own_senders and client.uid not in self._operators:
+            if client.uid not in self._operators and given.own_senders(client.uid):
                 await asyncio.to_thread(check_own, wanted, client.uid, given.origin, given.names)
         except Unacceptable as refused:
             await _say_reply(client, refused.reply)

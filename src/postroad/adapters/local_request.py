@@ -234,7 +234,7 @@ def check_own(wanted: SubmitRequest, uid: int, origin: str, names: LocalNames) -
         login = f"uid-{uid}"
     if sender.local.casefold() != login.casefold() or sender.domain not in names.domains | {origin}:
         raise Unacceptable(
-            550, "5.7.1", f'{login} may send as {login}@{origin} alone (submission.local_sender = "own")'
+            550, "5.7.1", f"{login} may send as {login}@{origin} alone (submission.local_sender)"
         )
 
 

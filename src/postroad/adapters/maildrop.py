@@ -33,7 +33,7 @@ from postroad.adapters.local_request import (
     submit_request,
 )
 from postroad.adapters.maildrop_names import CLAIMED, FRESH, REFUSED, REFUSED_DAYS, REFUSED_OF_ONE
-from postroad.mail.account import of_user
+from postroad.mail.account import Own, of_user
 from postroad.mail.events import Notified, Refused, StorageTrouble
 from postroad.mail.frozen import dataclass
 from postroad.mail.local_names import LocalNames
@@ -75,7 +75,7 @@ class MaildropSettings:
     origin: str
     max_message_size: int
     names: LocalNames = field(default_factory=LocalNames)
-    own_senders: bool = False
+    own_senders: Own = lambda uid: False
     hostname: str = "localhost"
 
 
@@ -328,7 +328,7 @@ def _understood(data: bytes, uid: int, settings: MaildropSettings) -> _Dropped:
     if request["verb"] != "submit":
         raise NoMessage("a request that is no submission")
     wanted = submit_request(request, settings.origin, settings.max_message_size, settings.names)
-    if settings.own_senders and uid not in (0, os.geteuid()):
+    if uid not in (0, os.geteuid()) and settings.own_senders(uid):
         check_own(wanted, uid, settings.origin, settings.names)
     if wanted.size != len(raw):
         raise NoMessage(f"{len(raw)} octets of content where {wanted.size} were announced")

@@ -31,6 +31,7 @@ from postroad.ports.logins import LoginsUnavailable
 _T = TypeVar("_T")
 
 LOGIN_DELAY_LONGEST: Final = 5.0
+RELAY_PORT: Final = 25
 
 
 class EntrySession(CommandSession):
@@ -62,7 +63,7 @@ class EntrySession(CommandSession):
         words = [f"SIZE {self._config.max_message_size}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
         words += ["ENHANCEDSTATUSCODES", "DSN", "CHUNKING", "BINARYMIME", "MT-PRIORITY MIXER"]
         parameters = MAIL_PARAMETERS | {PRIORITY}
-        if self._config.max_hold:
+        if self._config.max_hold and self._is_for_submission():
             until = rfc3339(self._world.clock.now() + self._config.max_hold)
             words.append(f"FUTURERELEASE {self._config.max_hold:.0f} {until}")
             parameters |= HOLD_PARAMETERS
@@ -75,6 +76,11 @@ class EntrySession(CommandSession):
         if offered := self._mechanisms_offered():
             words.append("AUTH " + " ".join(offered))
         return [*words, self._told_limits(), "HELP"]
+
+    def _is_for_submission(self) -> bool:
+        """RFC 4865 4.2 forbids to offer its extension at the port where hosts relay to each other."""
+        here = self.transport and self.transport.get_extra_info("sockname")
+        return not (isinstance(here, tuple) and here[1] == RELAY_PORT)
 
     def _told_limits(self) -> str:
         """RFC 9422, as far as it is known now whose mail it will be."""

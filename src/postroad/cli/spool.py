@@ -17,6 +17,7 @@ from postroad.cli.spool_rebuild import Rebuilt
 from postroad.cli.spool_rebuild import rebuild as make
 from postroad.cli.text import CommandFailed, age, count, octets, say
 from postroad.config.model import Config
+from postroad.mail.account import own_senders
 from postroad.mail.local_names import LocalNames
 from postroad.ports.storage import StorageBroken
 
@@ -36,7 +37,7 @@ def check(config: str, *, as_json: bool) -> int:
                 origin,
                 submission.max_message_size,
                 LocalNames(origin=origin),
-                submission.local_sender == "own",
+                own_senders(submission.local_sender, settings.accounts),
             ),
         )
     )

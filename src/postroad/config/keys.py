@@ -254,7 +254,7 @@ def _submission(private: Reader) -> Readers:
         "max_hold": measures.duration_or_off,
         "transactional_priority": _PRIORITY,
         "bulk_priority": _PRIORITY,
-        "local_sender": choice("any", "own"),
+        "local_sender": choice("any", "own", "map"),
         OPEN_RELAY_KEY: flag,
     }
 

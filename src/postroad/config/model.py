@@ -64,7 +64,7 @@ class Listener:
 @dataclass(frozen=True, slots=True)
 class SubmissionConfig:
     """Who may submit, and what at most. `bare_newlines`: canonicalise | refuse. `max_hold` 0: never.
-    `local_sender`: any | own.
+    `local_sender`: any | own | map.
 
     From `transactional_priority` on a message is transactional, up to `bulk_priority` it is bulk.
     """

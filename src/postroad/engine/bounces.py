@@ -218,11 +218,11 @@ class Bounces:
                 None,
                 to,
                 smtputf8=not all(one.address.is_ascii for one in to),
-                handling=_as_private(message),
+                handling=_as_asked(message),
             ),
             content,
             account=MAILER,
-            lane=Lane.NORMAL,
+            lane=_lane_of(message),
             now=now,
             place=in_turn,
         )
@@ -312,10 +312,18 @@ def _report_of(recipient: Recipient) -> Report | None:
     return _SUCCESS.get(recipient.last.reason) if wants_success(recipient.notify) else None
 
 
-def _as_private(message: Message) -> Handling | None:
-    """What tells of a message that required TLS asks for it, too (RFC 8689 5)."""
-    private = message.handling is not None and message.handling.requiretls
-    return Handling(requiretls=True) if private else None
+def _as_asked(message: Message) -> Handling | None:
+    """What tells of a message asks for TLS as it did (RFC 8689 5), and has its priority (RFC 6710 4.6)."""
+    asked = message.handling
+    if asked is None or (not asked.requiretls and asked.priority is None):
+        return None
+    return Handling(asked.requiretls, asked.priority)
+
+
+def _lane_of(message: Message) -> Lane:
+    """A notification is nobody's hurry, unless the message was."""
+    prior = message.handling is not None and message.handling.priority is not None
+    return message.lane if prior else Lane.NORMAL
 
 
 def _too_old(delivery: Delivery, now: Instant) -> tuple[Outcome, ...]:

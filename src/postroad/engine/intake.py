@@ -138,6 +138,7 @@ class Intake:
             sender=envelope.sender,
             origin=self._origin,
             recipient=only,
+            priority=None if envelope.handling is None else envelope.handling.priority,
         )
         head = (traced if submission.gateway else complete)(content.head, facts)
         held: Hold | None = None
@@ -246,6 +247,7 @@ class Intake:
                 recipients=tuple([str(to.address) for to in submission.envelope.recipients]),
                 size=message.size,
                 message_id=message_id(head) or "",
+                priority=None if message.handling is None else message.handling.priority,
             )
         )
 

@@ -7,6 +7,7 @@ very name, else the first whose pattern matches, else the defaults.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import field
 from ipaddress import ip_address, ip_network
 
@@ -65,6 +66,8 @@ class AccountPolicy:
 
 
 FREE = AccountPolicy()
+Own = Callable[[int], bool]
+"""Whether a user of this machine sends as himself alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,13 @@ class AccountPolicies:
             if names(name, account):
                 return name, policy
         return None, self.defaults
+
+
+def own_senders(local_sender: str, policies: AccountPolicies) -> Own:
+    """By `submission.local_sender`: any | own | map, which leaves it to the tables of users that have one."""
+    if local_sender == "map":
+        return lambda uid: policies.of(of_user(uid))[0] is None
+    return lambda uid: local_sender == "own"
 
 
 def names(pattern: str, account: str) -> bool:

@@ -61,7 +61,7 @@ class Completion:
 
     `date` is the arrival as `rfc5322_date` gives it; `recipient` is named in
     Received when the message has a single one, else None; `origin` completes
-    addresses without a domain.
+    addresses without a domain; `priority` as its sender asked (RFC 6710).
     """
 
     peer: Peer
@@ -71,6 +71,7 @@ class Completion:
     sender: Address | None
     origin: str
     recipient: Address | None = None
+    priority: int | None = None
 
 
 def complete(head: bytes, facts: Completion) -> bytes:
@@ -108,9 +109,11 @@ def traced(head: bytes, facts: Completion) -> bytes:
 
 
 def received(facts: Completion) -> bytes:
-    """The trace field (RFC 5321 4.4, RFC 3848), folded, with nothing in it that a client could smuggle."""
+    """The trace field (RFC 5321 4.4, 3848, 6710 4.1), folded, with nothing in it that a client could smuggle."""
     recipient = facts.recipient
     whom = f"{_FOLD}for <{recipient}>" if recipient is not None and recipient.is_ascii else ""
+    if facts.priority is not None:
+        whom += f"{_FOLD}PRIORITY {facts.priority}"
     text = f"Received: {_trace(facts.peer, facts.hostname)} {facts.id}{whom}; {facts.date}\r\n"
     return text.encode("ascii")
 

@@ -87,9 +87,11 @@ def _message_fields(notice: Notice) -> Iterator[str]:
         yield f"Original-Envelope-Id: {_decoded_envid(message.envid)}"
     yield f"Reporting-MTA: dns; {notice.hostname}"
     yield f"Arrival-Date: {rfc5322_date(message.received_at)}"
-    if message.handling is not None and message.handling.hold_until is not None:
-        # RFC 4865: what its sender asked may be why it comes so late.
-        yield f"Future-Release-Request: until; {rfc3339(message.handling.hold_until)}"
+    asked = message.handling
+    if asked is not None and asked.hold_until is not None:
+        # As its sender said it (RFC 4865 5.1.2): it may be why this comes so late.
+        until = f"until;{rfc3339(asked.hold_until)}"
+        yield f"Future-Release-Request: {until if asked.hold_for is None else f'for;{asked.hold_for:.0f}'}"
 
 
 def _recipient_fields(notice: Notice, recipient: Recipient) -> Iterator[str]:

@@ -14,7 +14,7 @@ import re
 from postroad.mail import xtext
 from postroad.mail.address import USUAL, Address, AddressError, parse_path, usual_address
 from postroad.mail.frozen import dataclass
-from postroad.mail.handling import Asks, HandlingError, parse_asks
+from postroad.mail.handling import PRIORITY, Asks, HandlingError, parse_asks
 from postroad.mail.message import Body, EnvelopeRecipient, Notify, Ret
 from postroad.mail.printable import is_text
 from postroad.mail.reply import Reply
@@ -138,7 +138,8 @@ def _parameters(words: list[str], known: frozenset[str]) -> dict[str, str | None
         if name not in known:
             raise EsmtpError(555, "5.5.4", "A parameter is not recognised or not implemented here")
         if name in found:
-            raise EsmtpError(501, "5.5.4", f"{name} is given twice")
+            # RFC 6710 4.1 and RFC 4865 4.2 each name the code for theirs.
+            raise EsmtpError(501, "5.5.2" if name == PRIORITY else "5.5.4", f"{name} is given twice")
         if not word.isascii() and name != "ORCPT":
             raise EsmtpError(501, "5.5.4", f"{name} takes ASCII")
         found[name] = value if equals else None

@@ -41,7 +41,7 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A submission became ours: said only after it is durable."""
+    """A submission became ours: said only after it is durable. `priority`: as its sender asked (RFC 6710)."""
 
     id: str
     peer: Peer
@@ -50,6 +50,7 @@ class Accepted:
     recipients: tuple[str, ...]
     size: int
     message_id: str
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

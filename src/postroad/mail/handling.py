@@ -107,7 +107,9 @@ def settle(asks: Asks, now: Instant, limits: HandlingLimits) -> Handling:
         latest = rfc3339(now + limits.max_hold)
         raise HandlingError(f"A message is held {limits.max_hold:.0f} seconds at most, now until {latest}")
     priority = None if asks.priority is None else min(asks.priority, limits.max_priority)
-    return Handling(asks.requiretls, priority, until if until is not None and until > now else None)
+    if until is not None and until <= now:
+        until = None
+    return Handling(asks.requiretls, priority, until, asks.hold_for)
 
 
 def lane_of(handling: Handling | None, limits: HandlingLimits) -> Lane:

@@ -64,12 +64,14 @@ class Handling:
     """What few senders ask of a message's whole way.
 
     `requiretls`: by verified TLS alone, to hosts that promise the same (RFC 8689).
-    `priority`: -9 to 9 (RFC 6710). `hold_until`: not before this time (RFC 4865).
+    `priority`: -9 to 9 (RFC 6710). `hold_until`: not before this time (RFC 4865), which was so many
+    seconds away where its sender said `hold_for`.
     """
 
     requiretls: bool = False
     priority: int | None = None
     hold_until: Instant | None = None
+    hold_for: Seconds | None = None
 
 
 @dataclass(frozen=True, slots=True)

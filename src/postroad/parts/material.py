@@ -21,6 +21,7 @@ from postroad.engine.destinations import Ground
 from postroad.engine.explaining import Origin
 from postroad.engine.mending import Fitness
 from postroad.engine.policies import Asked
+from postroad.mail.account import own_senders
 from postroad.mail.admission import AdmissionLimits
 from postroad.mail.certificates import CertificateRule
 from postroad.mail.local_names import hop_of as local_hop
@@ -81,13 +82,13 @@ def material(config: Config) -> Material:
                 local_hop(address) if address.domain in names.domains else ways.hop_for(address)
             ),
             names=names,
-            own_senders=submission.local_sender == "own",
+            own_senders=own_senders(submission.local_sender, config.accounts),
         ),
         maildrop=MaildropSettings(
             config.origin,
             submission.max_message_size,
             names,
-            submission.local_sender == "own",
+            own_senders(submission.local_sender, config.accounts),
             config.hostname,
         ),
         aliases=aliases,
