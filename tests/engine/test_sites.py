@@ -101,3 +101,17 @@ async def test_sites_that_idle_are_forgotten_when_there_are_too_many(
         assert len(post.sites._sites) <= 11
         assert [site for site, _, _ in post.sites.paused()] == ["mx.dead.example"]
         await post.operate("delete", stuck)
+
+
+@virtual
+async def test_when_no_site_can_be_forgotten_that_is_not_looked_into_for_each_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sites, "MAX_REMEMBERED", 10)
+    async with engine({f"mx.dead{n}.example": Host(down()) for n in range(100)}) as post:
+        for n in range(100):
+            await post.submit(f"b@dead{n}.example")
+        await post.until(lambda: len(post.sites.paused()) == 100, within=60)
+        # Looked for among ten, twenty, forty and eighty.
+        assert post.sites._full_at == 160
+        await post.operate("delete")

@@ -5,7 +5,7 @@ Only hops are here; their messages lie in the queue until they are claimed.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 from postroad.engine.surroundings import Surroundings
@@ -24,6 +24,8 @@ GIVE_UP_SLICE = 100
 
 
 class Backlog:
+    __slots__ = ("_around", "_claiming", "_hops", "_put", "_room")
+
     def __init__(
         self, around: Surroundings, room: Callable[[], int], put: Callable[[Delivery], None]
     ) -> None:
@@ -31,7 +33,7 @@ class Backlog:
         self._around = around
         self._room = room
         self._put = put
-        self._hops: deque[Hop] = deque()
+        self._hops: OrderedDict[Hop, None] = OrderedDict()
         self._claiming = False
 
     def __len__(self) -> int:
@@ -42,8 +44,7 @@ class Backlog:
         return not self._hops and not self._claiming
 
     def add(self, hop: Hop) -> None:
-        if hop not in self._hops:
-            self._hops.append(hop)
+        self._hops.setdefault(hop)
 
     def clear(self) -> None:
         self._hops.clear()
@@ -56,8 +57,9 @@ class Backlog:
         if not limit:
             return
         self._claiming = True
-        self._around.spawn(self._claim(self._hops[0], limit))
-        self._hops.rotate(-1)
+        hop = next(iter(self._hops))
+        self._hops.move_to_end(hop)
+        self._around.spawn(self._claim(hop, limit))
 
     async def _claim(self, hop: Hop, limit: int) -> None:
         around = self._around
@@ -77,8 +79,7 @@ class Backlog:
         self.refill()
 
     def _leave(self, hop: Hop, due: Instant | None) -> None:
-        if hop in self._hops:
-            self._hops.remove(hop)
+        self._hops.pop(hop, None)
         if due is not None:
             self._around.due(hop, due)
 

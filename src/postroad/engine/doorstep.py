@@ -41,6 +41,8 @@ def unforeseen(error: Exception, rules: Rules) -> Unreachable:
 
 
 class Doorstep:
+    __slots__ = ("_clock", "_doors", "_health", "_patience", "_rules", "_transport")
+
     def __init__(self, transport: Transport, rules: Rules, clock: Clock, patience: float) -> None:
         """`patience`: seconds between the first TLS failure and the first try without TLS."""
         self._transport = transport

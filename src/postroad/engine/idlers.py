@@ -11,6 +11,8 @@ from postroad.mail.message import Delivery
 class Idlers:
     """Each is known by the future it waits for, and by its door, an `Outcome.host`."""
 
+    __slots__ = ("_connections", "_doors")
+
     def __init__(self, connections: Slots) -> None:
         self._connections = connections
         # The longest idle first.

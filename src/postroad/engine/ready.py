@@ -19,10 +19,13 @@ Lanes = tuple[deque[Delivery], ...]
 class Ready:
     """`count` deliveries wait; `takes` counts what was taken, ever. A door is an `Outcome.host`."""
 
+    __slots__ = ("_bound", "_lanes", "_together", "count", "takes")
+
     def __init__(self, together: int = 100) -> None:
         """`together`: as many recipients as one transaction takes."""
         self._together = together
-        self._lanes = _lanes()
+        # None until something waits: of sites there are many.
+        self._lanes: Lanes = ()
         # By the door that they have to go through.
         self._bound: dict[str, Lanes] = {}
         self.count = 0
@@ -44,7 +47,11 @@ class Ready:
         self.count += 1
 
     def _for(self, door: str | None) -> Lanes:
-        return self._lanes if door is None else self._bound.setdefault(door, _lanes())
+        if door is not None:
+            return self._bound.setdefault(door, _lanes())
+        if not self._lanes:
+            self._lanes = _lanes()
+        return self._lanes
 
     def take(self, door: str = "") -> Delivery | None:
         """The next of those that may go through this door."""
@@ -55,7 +62,7 @@ class Ready:
         for n in _LOWEST_FIRST if lowest_first else _IN_ORDER:
             if bound is not None and bound[n]:
                 return self._next_of(bound[n])
-            if self._lanes[n]:
+            if self._lanes and self._lanes[n]:
                 return self._next_of(self._lanes[n])
         return None
 
@@ -76,13 +83,13 @@ class Ready:
 
     def unbind(self, door: str) -> None:
         """It does not open: what had to go through it may go through any."""
-        for lane, waiting in zip(self._lanes, self._bound.pop(door, ()), strict=False):
+        for lane, waiting in zip(self._for(None), self._bound.pop(door, ()), strict=False):
             lane.extend(waiting)
 
     def clear(self) -> list[Delivery]:
         """Everything, taken out."""
         everything = [delivery for lanes in self._all() for lane in lanes for delivery in lane]
-        self._lanes = _lanes()
+        self._lanes = ()
         self._bound.clear()
         self.count = 0
         return everything
@@ -104,7 +111,7 @@ class Ready:
         return next((lane for lane in Lane if self.has(lane)), Lane.BULK)
 
     def _all(self) -> list[Lanes]:
-        return [self._lanes, *self._bound.values()]
+        return [self._lanes, *self._bound.values()] if self._lanes else list(self._bound.values())
 
 
 def _lanes() -> Lanes:

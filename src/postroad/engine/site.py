@@ -39,6 +39,22 @@ IMPATIENT_AFTER = 1.0
 
 
 class Site:
+    __slots__ = (
+        "_around",
+        "_backlog",
+        "_closing",
+        "_connecting",
+        "_doorstep",
+        "_idlers",
+        "_impatience",
+        "_limits",
+        "_ready",
+        "_reserved",
+        "_route",
+        "_state",
+        "plan",
+    )
+
     def __init__(self, plan: Plan, route: Route, limits: Limits, around: Surroundings) -> None:
         self.plan = plan
         self._route = route

@@ -51,6 +51,7 @@ class Sites:
         self._destinations = destinations
         self._limits = dict(limits)
         self._sites: dict[SiteKey, Site] = {}
+        self._full_at = MAX_REMEMBERED
         self._tasks: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._closing = asyncio.Event()
@@ -89,8 +90,10 @@ class Sites:
     def of(self, plan: Plan) -> Site:
         site = self._sites.get(plan.site)
         if site is None:
-            if len(self._sites) >= MAX_REMEMBERED:
+            if len(self._sites) >= self._full_at:
                 self._forget_idle()
+                # Not again for every site more, when none of them could be forgotten.
+                self._full_at = max(MAX_REMEMBERED, 2 * len(self._sites))
             route = self._destinations.route(plan.hop.route)
             assert route is not None, "a plan was made of this route"
             limits = self._limits_of(plan.hop.route)
