@@ -37,7 +37,7 @@ def operate(config: Config, verb: str, filters: Sequence[QueueFilter], reason: s
     become_owner(config)
     journal = Journal(config.log.format, "warning", hostname=config.hostname)
     try:
-        return asyncio.run(_operate(config, loaded, verb, filters, reason, EventHub(journal)))
+        return asyncio.run(_operate(config, loaded, verb, filters, reason, journal))
     finally:
         loaded.signer.close()
         journal.close()
@@ -56,16 +56,23 @@ async def _operate(
     verb: str,
     filters: Sequence[QueueFilter],
     reason: str,
-    events: EventHub,
+    journal: Journal,
 ) -> Changed:
-    base, engine, control = build_office(config, events, loaded)
+    base, engine, control = build_office(config, EventHub(journal), loaded)
     done: Changed = []
     async with asyncio.TaskGroup() as ground:
         ground.create_task(base.spool.run())
         ground.create_task(base.queue.run())
         ground.create_task(engine.ledger.run())
         base.spool.adopt(await base.queue.live())
-        await recover(base.queue, engine.bounces, base.clock, base.events, config.retry.schedule[0])
+        await recover(
+            base.queue,
+            engine.bounces,
+            base.clock,
+            base.events,
+            config.retry.schedule[0],
+            lambda: asyncio.to_thread(journal.flush),
+        )
         if base.spool.crashed:
             segments = base.spool.wasteful()
             await base.spool.mark_strangers(segments, await base.queue.places_in(segments))

@@ -123,3 +123,11 @@ def test_an_interpreter_that_forgets_to_close_still_ends() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANGS_AFTER
     )
     assert (child.returncode, child.stdout) == (3, "7\n")
+
+
+async def test_who_comes_after_the_end_is_told_that_it_is_closed() -> None:
+    """Not an error of its own: another part's failure ends the process then, and is the reason."""
+    commits = GroupCommit[int, int]("test", lambda burst: burst)
+    commits.close()
+    with pytest.raises(StorageBroken, match="test is closed"):
+        await commits.submit(1)

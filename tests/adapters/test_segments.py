@@ -58,6 +58,17 @@ async def test_a_scan_finds_every_record_with_its_place(tmp_path: Path) -> None:
     ]
 
 
+async def test_files_that_only_look_like_segments_are_let_be(tmp_path: Path) -> None:
+    strange = ["99999999999999999999.seg", "0000005.seg", "\u0663.seg", "-1.seg", "x.seg", "9.body"]
+    for name in strange:
+        (tmp_path / name).write_bytes(b"not ours")
+    spool = Segments(tmp_path)
+    spool.adopt({})
+    async with running(spool):
+        assert (await spool.append(record())).segment == 1
+    assert set(strange) < set(names(tmp_path))
+
+
 async def test_a_scan_finds_large_messages_too(tmp_path: Path) -> None:
     spool = Segments(tmp_path)
     async with running(spool):

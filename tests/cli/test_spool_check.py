@@ -100,6 +100,32 @@ PLANTED: list[tuple[Callable[[Path], object], list[tuple[str, int]]]] = [
     ),
     (lambda d: other_identity(d, 8, 3), [("foreign-index", 0)]),
     (lambda d: other_identity(d, 7, 2), [("old-index", 0)]),
+    (lambda d: change_index(d, "PRAGMA user_version = 999"), [("later-index", 0)]),
+    # What is sound to SQLite, and to nobody else.
+    (
+        lambda d: change_index(d, f"UPDATE recipient SET local = 'other' WHERE message = {ID[2]} AND n = 1"),
+        [("wrong-envelope", 2)],
+    ),
+    (
+        lambda d: change_index(d, f"UPDATE message SET sender_domain = 'example.net' WHERE id = {ID[2]}"),
+        [("wrong-envelope", 2)],
+    ),
+    (
+        lambda d: change_index(d, f"DELETE FROM recipient WHERE message = {ID[2]} AND n = 1"),
+        [("wrong-envelope", 2)],
+    ),
+    (
+        lambda d: change_index(d, f"UPDATE recipient SET due = 'soon' WHERE message = {ID[1]}"),
+        [("impossible-state", 1)],
+    ),
+    (
+        lambda d: change_index(d, f"UPDATE recipient SET last = '{{broken' WHERE message = {ID[1]}"),
+        [("impossible-state", 1)],
+    ),
+    (
+        lambda d: change_index(d, f"UPDATE message SET length = -1 WHERE id = {ID[1]}"),
+        [("impossible-state", 1), ("wrong-place", 1)],
+    ),
     (lambda d: (d / "queue.sqlite").unlink(), [("missing-index", 0)]),
     (lambda d: (d / "queue.sqlite").write_bytes(b"no index" * 999), [("damaged-index", 0)]),
 ]
@@ -187,3 +213,10 @@ async def test_without_a_spool_there_is_nothing_to_do(capsys: Captured) -> None:
         assert await spool_command(directory, "check") == 66
         assert await spool_command(directory, "rebuild") == 66
     assert "no spool" in capsys.readouterr().err
+
+
+async def test_a_number_that_is_no_queue_id_is_a_finding(state: Path, capsys: Captured) -> None:
+    change_index(state, f"UPDATE message SET id = {2**62} WHERE id = {ID[1]}")
+    assert await spool_command(state, "check", "--json") == 65
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert ("impossible-state", str(2**62)) in [(each["kind"], each["id"]) for each in found]

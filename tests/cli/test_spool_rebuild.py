@@ -138,7 +138,14 @@ async def test_only_what_is_damaged_is_lost(state: Path, capsys: Captured) -> No
     assert await spool_command(state, "rebuild", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["messages"], said["damaged"], said["bodies_lost"]) == (3, 1, 1)
+    assert said["lost"] == [queue_id(2), queue_id(5)]
     assert sorted(await waiting(state)) == [queue_id(number) for number in (1, 3, 4)]
+
+
+async def test_what_lay_in_a_segment_that_is_gone_is_named(state: Path, capsys: Captured) -> None:
+    (state / FIRST_SEGMENT).unlink()
+    assert await spool_command(state, "rebuild") == 0
+    assert ", ".join(queue_id(number) for number in (1, 2, 3, 4)) in capsys.readouterr().out
 
 
 async def test_a_damaged_header_hides_no_record_behind_it(state: Path) -> None:

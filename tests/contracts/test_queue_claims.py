@@ -132,6 +132,16 @@ async def test_of_a_process_that_nobody_knows_every_claim_is_ambiguous(queue: Qu
     assert (await queue.restart(NOW, 60)).ambiguous == {rows[0].message: (rows[0].address,)}
 
 
+async def test_what_may_come_twice_can_be_asked_before_claims_are_void(queue: Queue) -> None:
+    await add(queue, 1, "a@example.org", "b@other.example")
+    await claim_one(queue)
+    asked = [await queue.cut_off(), await queue.cut_off()]
+    assert (await queue.counts())["active"] == 1
+    found = await queue.restart(NOW, 60)
+    assert asked == [found.ambiguous] * 2 != [{}] * 2
+    assert await queue.cut_off() == {}
+
+
 async def test_what_may_have_left_is_ambiguous_and_other_claims_are_merely_void(queue: Queue) -> None:
     await queue.restart(NOW, 60)
     owner = message()

@@ -190,6 +190,27 @@ async def test_why_a_message_is_held_is_known_where_it_went(tmp_path: Path) -> N
     assert read_notes(tmp_path / "spool")[moved.segment, moved.offset] == {0: why}
 
 
+async def test_what_has_moved_and_ended_does_not_come_back_by_its_old_place(tmp_path: Path) -> None:
+    """Stopped in the grace that readers of the old place have."""
+    async with store(tmp_path) as kept:
+        old = await old_and_new(kept)
+        kept.compaction = Compaction(kept.spool, kept.queue, kept.told, grace=3600.0, rate=1e12)
+        before = await kept.places()
+        compacting = asyncio.create_task(kept.compaction.compact())
+        while await kept.places() == before:
+            await asyncio.sleep(0.01)
+        moved = {id: owner for id, owner in (await kept.places()).items() if owner != before[id]}
+        for owner in moved.values():
+            gone = replace(change(recipient(owner)), state=State.CANCELLED)
+            (finished,) = await kept.queue.change([gone])
+            kept.spool.release(finished.message)
+        kept.compaction.close()
+        await compacting
+    assert check(tmp_path / "queue.sqlite", tmp_path / "spool").findings == []
+    rebuilt = rebuild(tmp_path / "queue.sqlite", tmp_path / "spool", NOW)
+    assert (rebuilt.messages, len(moved) > 0) == (len(old) - len(moved), True)
+
+
 async def test_a_full_disk_stops_compaction_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

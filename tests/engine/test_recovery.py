@@ -4,7 +4,10 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 
-from postroad.mail.events import Recovered
+import pytest
+
+from postroad.engine.recovery import recover
+from postroad.mail.events import Ambiguous, Recovered
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Recipient
 from postroad.mail.outcome import Kind, Stage
@@ -35,6 +38,24 @@ async def test_claims_are_void_and_counted_as_ambiguous() -> None:
     (event,) = post.events.of(Recovered)
     assert (event.messages, event.recipients, event.ambiguous, event.unsettled) == (1, 1, 1, 0)
     assert len(post.arrived("b@example.org")) == 1
+
+
+@virtual
+async def test_who_may_get_it_twice_is_told_while_the_next_start_still_knows_it() -> None:
+    """Killed in between, that start names them again."""
+    post = build(HOSTS)
+    one = await left_behind(post, recipient(state=State.ACTIVE, attempts=1, due=NOW + 300))
+
+    async def killed() -> None:
+        raise KeyboardInterrupt
+
+    for times in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            await recover(post.queue, post.bounces, post.clock, post.events, 60.0, killed)
+        assert [(event.id, event.to) for event in post.events.of(Ambiguous)] == [
+            (one, ("b@example.org",))
+        ] * times
+    assert [row.state for row in post.rows(one)] == [State.ACTIVE]
 
 
 @virtual

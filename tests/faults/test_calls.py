@@ -137,6 +137,8 @@ async def test_where_the_disk_fails_the_daemon_ends_with_the_reason_and_keeps_wh
         assert await ill.daemon.process.wait() == EX_IOERR
         said = "\n".join(ill.daemon.process.noise)
         assert said.startswith("postroad: "), said
+        # The reason stands alone: what else could not go on then is no news.
+        assert not ill.daemon.events("internal-error") + ill.daemon.events("library")
         reason = "disk I/O error" if "wal" in path else "error" if code == errno.EIO else "No space left"
         assert reason in said
         await ill.site.open()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from postroad.adapters.segment_identity import read_identity
-from postroad.demo.process import DaemonFailed
+from postroad.demo.process import DaemonFailed, free_port
 from postroad.demo.world import Site, World
 from tests.support.daemon import Daemon
 
@@ -217,3 +217,18 @@ async def test_what_was_delivered_does_not_come_back_with_a_new_index() -> None:
             await daemon.event("removed", id=both)
             assert len(world["harbour.example"].arrivals) == 2
             assert len(world["island.example"].arrivals) == 1
+
+
+async def test_without_its_spool_the_daemon_does_not_start() -> None:
+    """A file system that is not mounted must not cost each message its retries."""
+    async with Daemon({"harbour.example": free_port()}) as daemon:
+        await daemon.submit(["box@harbour.example"], LETTER)
+        assert await daemon.process.stop() == 0
+        spool = daemon.directory / "state" / "spool"
+        away = spool.rename(spool.with_name("away"))
+        with pytest.raises(DaemonFailed, match=r"ended with status 74(.|\n)*is its file system mounted\?"):
+            await daemon.restart()
+        shutil.rmtree(spool)
+        away.rename(spool)
+        await daemon.restart()
+        await daemon.event("started", queued=1)

@@ -261,9 +261,14 @@ class Engine:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """As `postroad.daemon` does: recover, move, stop in order."""
+
+        async def told() -> None:
+            """The log of a test has what it was told."""
+
         async with asyncio.TaskGroup() as ground:
             ground.create_task(self.ledger.run())
-            await recover(self.queue, self.bounces, self.clock, self.events, self.settings.retry.schedule[0])
+            first_step = self.settings.retry.schedule[0]
+            await recover(self.queue, self.bounces, self.clock, self.events, first_step, told)
             async with asyncio.TaskGroup() as movers:
                 for mover in (self.sites, self.scheduler, self.bounces):
                     movers.create_task(mover.run())

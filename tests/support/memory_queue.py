@@ -111,19 +111,23 @@ class MemoryQueue:
 
     async def restart(self, now: Instant, wait: float) -> Restarted:
         heard = self._take_up()
-        claimed = [row for row in self.rows.values() if row.state is State.ACTIVE]
-        for row in claimed:
+        ambiguous = await self.cut_off()
+        for row in [row for row in self.rows.values() if row.state is State.ACTIVE]:
             waits = row.attempts > 3
             due = min(row.due, now + wait if waits else now)
             self._store(replace(row, state=State.WAITING, due=due, attempts=row.attempts - waits))
         recipients = sum(row.state.is_open for row in self.rows.values())
-        left = None if self.left is None else self.answered.union(*self.left.values())
         self.left = {}
+        return Restarted(len(self.messages), recipients, ambiguous, heard)
+
+    async def cut_off(self) -> dict[str, tuple[Address, ...]]:
+        left = None if self.left is None else self.answered.union(*self.left.values())
+        claimed = [row for row in self.rows.values() if row.state is State.ACTIVE]
         ambiguous: dict[str, tuple[Address, ...]] = {}
         for row in sorted(claimed, key=lambda row: (row.message, row.n)):
             if left is None or (row.message, row.n) in left:
                 ambiguous[row.message] = (*ambiguous.get(row.message, ()), row.address)
-        return Restarted(len(self.messages), recipients, ambiguous, heard)
+        return ambiguous
 
     def _take_up(self) -> int:
         heard = [

@@ -70,7 +70,8 @@ class GroupCommit(Generic[Item, Result]):
         if self._broken is not None:
             future.set_exception(self._broken)
         elif self._closed:
-            raise RuntimeError(f"{self._thread.name} is closed")
+            # While another part's failure ends the process: that one is the reason.
+            future.set_exception(StorageBroken(f"{self._thread.name} is closed"))
         else:
             if not self._gathered:
                 loop.call_soon(self._hand_over)

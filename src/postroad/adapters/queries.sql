@@ -327,6 +327,9 @@ SELECT message, n, number, what FROM attempt
 SELECT message, n, attempts - (state = 1), first_greylisted, hints_used, warned, last, last_attempt_at
 FROM recipient WHERE state IN {open} AND typeof(attempts) = 'integer' AND attempts > (state = 1)
 
+-- name: open_messages
+SELECT DISTINCT message FROM recipient WHERE state IN {open}
+
 -- name: all_held
 SELECT message, n, held FROM recipient WHERE state = 2
 
@@ -440,12 +443,28 @@ SELECT id, segment, offset, length FROM message
 -- name: count_recipients
 SELECT count(*) FROM recipient
 
+-- name: envelopes
+SELECT m.id, m.sender_local, m.sender_domain, r.n, r.local, r.domain
+FROM message m JOIN recipient r ON r.message = m.id ORDER BY m.id, r.n
+
+-- name: bad_messages
+SELECT id, 'values that no message has' FROM message
+WHERE id NOT BETWEEN 0 AND (1 << 60) - 1 OR typeof(segment) <> 'integer' OR segment < 1
+OR typeof(offset) <> 'integer' OR offset < 0 OR typeof(length) <> 'integer' OR length < 1
+OR typeof(size) <> 'integer' OR size < 0 OR typeof(flags) <> 'integer' OR flags NOT BETWEEN 0 AND 15
+OR typeof(lane) <> 'integer' OR lane NOT BETWEEN 0 AND 2 OR typeof(account) <> 'text'
+OR typeof(received_at) <> 'real' OR typeof(expires_at) <> 'real' OR typeof(warn_at) NOT IN ('real', 'null')
+OR NOT json_valid(coalesce(handling, '{{}}')) OR (sender_local IS NULL) <> (sender_domain IS NULL)
+
 -- name: bad_states
 SELECT r.message, 'recipient ' || r.n || ': state ' || r.state || ', attempts ' || r.attempts
     || ', told ' || r.told || iif(h.id IS NULL, ', no hop', '')
 FROM recipient r LEFT JOIN hop h ON h.id = r.hop
 WHERE typeof(r.state) <> 'integer' OR r.state NOT BETWEEN 0 AND 5 OR r.attempts < 0
 OR r.told NOT IN (0, 1) OR (r.told = 1 AND r.state IN {open}) OR h.id IS NULL
+OR typeof(r.attempts) <> 'integer' OR typeof(r.due) <> 'real' OR typeof(r.local) <> 'text'
+OR typeof(r.domain) <> 'text' OR NOT json_valid(coalesce(r.last, '{{}}'))
+OR typeof(r.last_attempt_at) NOT IN ('real', 'null') OR typeof(r.first_greylisted) NOT IN ('real', 'null')
 
 -- name: without_message
 SELECT DISTINCT message, 'recipients without their message' FROM recipient

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import zlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,10 @@ from postroad.ports.spool import DamagedRecord, Record, Stored
 OPEN_FILES = 64
 
 
+# Eight digits, and more only behind the last of those: far below what the index can hold.
+_NUMBER = re.compile(r"[0-9]{8}|[1-9][0-9]{8,14}")
+
+
 def segment_name(number: int) -> str:
     return f"{number:08d}.seg"
 
@@ -34,9 +39,9 @@ def body_name(number: int) -> str:
 
 
 def numbers(directory: Path, suffix: str) -> list[int]:
-    """Of the files that are called `<number><suffix>`, rising."""
+    """Of the files that are called `<number><suffix>` as this spool writes it, rising."""
     stems = (path.name.removesuffix(suffix) for path in directory.glob(f"*{suffix}"))
-    return sorted(int(stem) for stem in stems if stem.isdecimal())
+    return sorted(int(stem) for stem in stems if _NUMBER.fullmatch(stem))
 
 
 @dataclass(frozen=True, slots=True)

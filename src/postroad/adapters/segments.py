@@ -206,6 +206,9 @@ class Segments:
         self._count(copied)
         return copied
 
+    def moved(self, location: Location) -> None:
+        self._mark(location)
+
     def let_go(self, location: Location) -> None:
         """Nobody needs this record any more: its message is settled, or lives on in another one."""
         self._recent.forget(location)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote
 
-from postroad.adapters.sqlite_files import BUSY_TIMEOUT, load_queries, read_identity
-from postroad.mail.message import Location
-from postroad.mail.queue_id import format_id
+from postroad.adapters.sqlite_files import BUSY_TIMEOUT, later_than, load_queries, read_identity
+from postroad.mail.address import Address
+from postroad.mail.message import Location, Recipient
+from postroad.mail.queue_id import LIMIT, format_id
 from postroad.ports.storage import StorageBroken
 
 # Enough to know that an index is beyond mending.
 MAX_DAMAGE = 20
 
 # Statement by statement: rows of (message, what is wrong with it).
-IMPOSSIBLE = ("bad_states", "without_message", "without_recipients", "over", "shared_places")
+IMPOSSIBLE = ("bad_messages", "bad_states", "without_message", "without_recipients", "over", "shared_places")
 
 
 @dataclass(slots=True)
 class Index:
     """Places of all messages by id; what is impossible as (id, text); `damage` as SQLite says it.
 
-    `identity`: which queue it is of and which run, 0: unknown.
+    `identity`: which queue it is of and which run, 0: unknown. `envelopes`: see `envelope_of`.
+    `later`: what is to be said of an index that a later version made.
     """
 
     places: dict[str, Location] = field(default_factory=dict)
@@ -33,6 +38,18 @@ class Index:
     impossible: list[tuple[str, str]] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
     identity: tuple[int, int] = (0, 0)
+    envelopes: dict[str, int] = field(default_factory=dict)
+    later: str = ""
+
+
+def envelope_of(sender: Address | None, recipients: Iterable[Recipient]) -> int:
+    """Sender and recipients as one number: a million of them shall fit into memory."""
+    whom = [(each.n, each.address.local, each.address.domain) for each in recipients]
+    return _envelope((sender and sender.local, sender and sender.domain), sorted(whom))
+
+
+def _envelope(sender: tuple[object, object], recipients: list[tuple[int, str, str]]) -> int:
+    return zlib.crc32(repr((sender, recipients)).encode("utf-8", "surrogatepass"))
 
 
 def audit(path: Path) -> Index:
@@ -54,8 +71,10 @@ def _audit(connection: sqlite3.Connection) -> Index:
     found.damage = [line for (line,) in lines if line != "ok"]
     if not found.damage:
         found.identity = read_identity(connection)
+        found.later = later_than(connection)
         for id, *place in connection.execute(sql["places"]):
-            found.places[format_id(id)] = Location(*place)
+            found.places[_named(id)] = Location(*place)
+        found.envelopes = dict(_envelopes(connection, sql))
         (found.recipients,) = connection.execute(sql["count_recipients"]).fetchone()
         found.impossible = list(_impossible(connection, sql))
     return found
@@ -64,4 +83,15 @@ def _audit(connection: sqlite3.Connection) -> Index:
 def _impossible(connection: sqlite3.Connection, sql: dict[str, str]) -> Iterator[tuple[str, str]]:
     for name in IMPOSSIBLE:
         for message, text in connection.execute(sql[name]):
-            yield format_id(message), text
+            yield _named(message), text
+
+
+def _envelopes(connection: sqlite3.Connection, sql: dict[str, str]) -> Iterator[tuple[str, int]]:
+    rows = groupby(connection.execute(sql["envelopes"]), key=itemgetter(0, 1, 2))
+    for (message, local, domain), recipients in rows:
+        yield _named(message), _envelope((local, domain), [row[3:] for row in recipients])
+
+
+def _named(message: object) -> str:
+    """As a queue id; a number that is none as it stands."""
+    return format_id(message) if isinstance(message, int) and 0 <= message < LIMIT else repr(message)

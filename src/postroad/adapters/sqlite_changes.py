@@ -169,6 +169,9 @@ class Changes:
         recipients = sum(count for _, count in self._execute(self._sql["count_states"]))
         return [Restarted(messages, recipients, ambiguous)] * len(asked)
 
+    def cut_off(self, asked: Sequence[Sequence[Span] | None]) -> Sequence[dict[str, tuple[Address, ...]]]:
+        return [self._ambiguous(left) for left in asked]
+
     def _ambiguous(self, left: Sequence[Span] | None) -> dict[str, tuple[Address, ...]]:
         """Of what is in an attempt that which `left` names; None: all of it."""
         if left is None:

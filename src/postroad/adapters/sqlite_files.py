@@ -109,6 +109,15 @@ def identity_of(path: Path) -> tuple[int, int]:
         raise StorageBroken(f"{path}: {error}{cure(error)}") from error
 
 
+def holds_rows(path: Path) -> bool:
+    """Whether an index names messages. Raises StorageBroken."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+            return connection.execute("SELECT 1 FROM message LIMIT 1").fetchone() is not None
+    except sqlite3.Error as error:
+        raise StorageBroken(f"{path}: {error}{cure(error)}") from error
+
+
 def read_identity(connection: sqlite3.Connection) -> tuple[int, int]:
     """Raises sqlite3.Error."""
     (number,) = connection.execute("PRAGMA application_id").fetchone()
@@ -135,11 +144,18 @@ def _prepare(connection: sqlite3.Connection, log_kept: int) -> None:
     _migrate(connection)
 
 
+def later_than(connection: sqlite3.Connection) -> str:
+    """What is to be said of an index of a later version; "" of others. Raises sqlite3.Error."""
+    (taken,) = connection.execute("PRAGMA user_version").fetchone()
+    known = len(load_steps())
+    return f"the index has schema {taken}, this version of Postroad knows {known}" if taken > known else ""
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     steps = load_steps()
     (taken,) = connection.execute("PRAGMA user_version").fetchone()
-    if taken > len(steps):
-        raise StorageBroken(f"the index has schema {taken}, this version of Postroad knows {len(steps)}")
+    if later := later_than(connection):
+        raise StorageBroken(f"{later}; run the later version that made it, or, {CURE}")
     for number, script in enumerate(steps[taken:], start=taken + 1):
         connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
     if missing := _expected(steps) - _shape(connection):

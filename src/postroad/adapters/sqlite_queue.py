@@ -15,8 +15,9 @@ from postroad.adapters.sqlite_changes import Changes, Claim, Deferral
 from postroad.adapters.sqlite_files import cure, open_writable, write_identity
 from postroad.adapters.sqlite_log import KEPT, LogWatch
 from postroad.adapters.sqlite_reader import SqliteReader
-from postroad.adapters.sqlite_slate import Slate, SlateWitness
+from postroad.adapters.sqlite_slate import Slate, SlateWitness, Span
 from postroad.adapters.sqlite_writer import SqliteWriter
+from postroad.mail.address import Address
 from postroad.mail.idempotency import Known
 from postroad.mail.message import Change, Delivery, Instant, Location, Message, Recipient
 from postroad.mail.outcome import Outcome
@@ -146,13 +147,18 @@ class SqliteQueue:
     async def move(self, moves: Sequence[tuple[Message, Location]]) -> list[Finished | None]:
         return await self._writer.submit(self._changes.move, moves)
 
+    async def cut_off(self) -> dict[str, tuple[Address, ...]]:
+        return await self._writer.submit(self._changes.cut_off, self._left())
+
     async def restart(self, now: Instant, wait: float) -> Restarted:
-        left = self._slate.left()
-        # What was answered and could not be recorded (see `heard`) comes twice for certain.
-        spans = None if left is None else left + self._slate.answered()
-        found = await self._writer.submit(self._changes.restart, (now, wait, spans))
+        found = await self._writer.submit(self._changes.restart, (now, wait, self._left()))
         self._slate.begin()
         return replace(found, heard=self._heard)
+
+    def _left(self) -> list[Span] | None:
+        left = self._slate.left()
+        # What was answered and could not be recorded (see `heard`) comes twice for certain.
+        return None if left is None else left + self._slate.answered()
 
     def witness(self) -> SlateWitness:
         return self._slate.witness()

@@ -81,6 +81,7 @@ class SqliteReader:
         self._sql = load_queries()
         self._connection: aiosqlite.Connection | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
 
     async def __aenter__(self) -> SqliteReader:
         return self
@@ -89,6 +90,7 @@ class SqliteReader:
         await self.close()
 
     async def close(self) -> None:
+        self._closed = True
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
@@ -202,9 +204,16 @@ class SqliteReader:
             return list(await connection.execute_fetchall(self._sql[name], values))
         except (sqlite3.Error, OSError) as error:
             raise StorageBroken(f"{self._path}: {error}{cure(error)}") from error
+        except ValueError as error:
+            # What aiosqlite says of a connection that was closed under its hands.
+            if not self._closed:
+                raise
+            raise StorageBroken(f"{self._path} is closed") from error
 
     async def _open(self) -> aiosqlite.Connection:
         async with self._opening:
+            if self._closed:
+                raise StorageBroken(f"{self._path} is closed")
             if self._connection is None:
                 # A connection that fails to open leaves its thread behind for a moment, which then
                 # may find the loop closed. The usual failure is known before.

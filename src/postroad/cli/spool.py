@@ -11,7 +11,7 @@ from postroad.adapters.maildrop_view import refused
 from postroad.adapters.segment_audit import in_use
 from postroad.adapters.segment_lock import SpoolInUse, hold, let_go_of
 from postroad.cli.client import config_for
-from postroad.cli.spool_check import KINDS, Report
+from postroad.cli.spool_check import KINDS, LOST, Report
 from postroad.cli.spool_check import check as look
 from postroad.cli.spool_rebuild import Rebuilt
 from postroad.cli.spool_rebuild import rebuild as make
@@ -128,6 +128,8 @@ def _summarise(rebuilt: Rebuilt) -> None:
     say(f"left out: {rebuilt.settled} settled, {rebuilt.copies} found twice")
     if rebuilt.damaged or rebuilt.bodies_lost:
         say(f"lost to damage: {count(rebuilt.damaged, 'record')}, {rebuilt.bodies_lost} with their bodies")
+    if rebuilt.lost:
+        say(f"in the old index, and whole in no segment: {', '.join(rebuilt.lost)}; {LOST}")
     old = rebuilt.salvaged
     if old.read:
         say(f"from the old index: attempts of {count(old.tried, 'recipient')}, {old.held} held")

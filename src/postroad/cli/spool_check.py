@@ -12,7 +12,7 @@ from postroad.adapters.segment_audit import Damage, body_problem, stray_bodies, 
 from postroad.adapters.segment_identity import read_identity
 from postroad.adapters.segment_marks import Done, is_done, read_marks
 from postroad.adapters.segment_reader import body_name, segment_name
-from postroad.adapters.sqlite_audit import Index, audit
+from postroad.adapters.sqlite_audit import Index, audit, envelope_of
 from postroad.mail.message import Location
 from postroad.ports.spool import Record
 from postroad.ports.storage import StorageBroken
@@ -23,6 +23,8 @@ Kind = Literal[
     "impossible-state",
     "foreign-index",
     "old-index",
+    "later-index",
+    "wrong-envelope",
     "missing-record",
     "wrong-place",
     "wrong-crc",
@@ -50,16 +52,18 @@ class Meaning:
 
 
 _REBUILD = "stop the daemon and make a new index from the segments: postroad spool rebuild"
-_LOST = "only a backup of the spool has it; without one: postroad queue delete ID, and ask its sender again"
+LOST = "only a backup of the spool has it; without one: postroad queue delete ID, and ask its sender again"
 KINDS: Final[dict[Kind, Meaning]] = {
     "damaged-index": Meaning("the index cannot be read whole", _REBUILD),
     "missing-index": Meaning("there is no index, and the segments hold mail", _REBUILD),
     "impossible-state": Meaning("rows of the index that cannot be", _REBUILD),
     "foreign-index": Meaning("the index belongs to another queue", f"put its own back, or {_REBUILD}"),
     "old-index": Meaning("the index is from an earlier run, or without its log", _REBUILD),
-    "missing-record": Meaning("the index names a message that the segments do not hold", _LOST),
+    "later-index": Meaning("a later version of Postroad made the index", f"run that one, or {_REBUILD}"),
+    "wrong-envelope": Meaning("index and record name other senders or recipients", _REBUILD),
+    "missing-record": Meaning("the index names a message that the segments do not hold", LOST),
     "wrong-place": Meaning("a message lies elsewhere than the index says", _REBUILD),
-    "wrong-crc": Meaning("a record or body that is damaged; it is never sent", _LOST),
+    "wrong-crc": Meaning("a record or body that is damaged; it is never sent", LOST),
     "orphan-record": Meaning("a message in the segments that the index does not know", _REBUILD),
     "orphan-body": Meaning("a body whose record is gone", "nobody needs the file: remove it"),
 }
@@ -97,7 +101,9 @@ def check(index_path: Path, spool: Path) -> Report:
     elif known and their_run < run:
         text = f"it is of run {their_run}, the segments are of run {run}"
         findings.append(Finding("old-index", "", index_path.name, text))
-    comparison = _Comparison(spool, index.places, read_marks(spool))
+    if index.later:
+        findings.append(Finding("later-index", "", index_path.name, index.later))
+    comparison = _Comparison(spool, index, read_marks(spool))
     found = list(comparison.findings())
     if not known:
         # Without an index every record is an orphan: one sentence says that.
@@ -112,9 +118,10 @@ def check(index_path: Path, spool: Path) -> Report:
 class _Comparison:
     """The walk over the segments, against the places that the index names."""
 
-    def __init__(self, spool: Path, places: Mapping[str, Location], marks: Done) -> None:
+    def __init__(self, spool: Path, index: Index, marks: Done) -> None:
         self._spool = spool
-        self._places = places
+        self._places: Mapping[str, Location] = index.places
+        self._envelopes = index.envelopes
         self._marks = marks
         self._seen: set[str] = set()
         # Where else records of messages lie, and whose record begins at a place.
@@ -142,6 +149,10 @@ class _Comparison:
         self._owners[message.location.segment, message.location.offset] = message.id
         if place == message.location:
             self._seen.add(message.id)
+            envelope = envelope_of(message.sender, record.recipients)
+            if self._envelopes.get(message.id, envelope) != envelope:
+                text = "another sender, or other recipients, than its record has"
+                yield Finding("wrong-envelope", message.id, name, text)
             problem = body_problem(self._spool, record)
             if problem:
                 yield Finding("wrong-crc", message.id, name, problem)

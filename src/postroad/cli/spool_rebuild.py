@@ -18,7 +18,7 @@ from postroad.adapters.segment_marks import WHOLE, marks_of, read_marks
 from postroad.adapters.segment_writer import sync_directory
 from postroad.adapters.sqlite_changes import Changes
 from postroad.adapters.sqlite_files import identity_of, open_writable, write_identity
-from postroad.cli.spool_salvage import Salvaged, salvage
+from postroad.cli.spool_salvage import Salvaged, open_messages, salvage
 from postroad.mail.lifecycle import State
 from postroad.mail.message import Hold, Instant, Message, Recipient
 from postroad.ports.queue import Notice
@@ -35,7 +35,8 @@ BESIDE = ("-wal", "-shm")
 class Rebuilt:
     """Counts: what waits in the new index; what was left out and why; `aside`: the old index.
 
-    `salvaged`: what the old index could still tell.
+    `salvaged`: what the old index could still tell; `lost`: messages that it has waiting, and that
+    lie whole in no segment.
     """
 
     messages: int = 0
@@ -46,7 +47,9 @@ class Rebuilt:
     bodies_lost: int = 0
     aside: str | None = None
     salvaged: Salvaged = field(default_factory=Salvaged)
+    lost: list[str] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set, repr=False)
+    _settled: set[str] = field(default_factory=set, repr=False)
 
     def as_json(self) -> dict[str, object]:
         names = ("messages", "recipients", "settled", "copies", "damaged", "bodies_lost", "aside")
@@ -55,6 +58,7 @@ class Rebuilt:
             "old_index_read": old.read,
             "tried": old.tried,
             "held": old.held,
+            "lost": self.lost,
         }
 
 
@@ -68,6 +72,8 @@ def rebuild(index: Path, spool: Path, now: Instant) -> Rebuilt:
     number, run = read_identity(spool)
     if _is_ours(index, number):
         rebuilt.salvaged = salvage(index, fresh)
+        done = rebuilt._settled if _is_old(index, run) else set()
+        rebuilt.lost = sorted(open_messages(index) - rebuilt._seen - done)
     _name(fresh, number, run)
     rebuilt.aside = _set_aside(index)
     fresh.rename(index)
@@ -91,6 +97,7 @@ def _waiting(spool: Path, now: Instant, rebuilt: Rebuilt) -> Iterator[Notice]:
         ]
         if not left:
             rebuilt.settled += 1
+            rebuilt._settled.add(each.message.id)
         elif each.message.id in rebuilt._seen:
             # Compaction was copying it when the index was lost.
             rebuilt.copies += 1
@@ -142,6 +149,13 @@ def _is_ours(index: Path, identity: int) -> bool:
     """Whether an old index, as far as it can be read, is the one of these segments."""
     with suppress(StorageBroken):
         return not identity or identity_of(index)[0] in (0, identity)
+    return True
+
+
+def _is_old(index: Path, run: int) -> bool:
+    """Whether it may have waiting what was settled since."""
+    with suppress(StorageBroken):
+        return identity_of(index)[1] < run
     return True
 
 

@@ -19,6 +19,7 @@ import msgspec
 from postroad.adapters.sqlite_files import load_queries, open_writable
 from postroad.adapters.sqlite_rows import hold_text, to_attempt, to_hold, to_outcome
 from postroad.mail.message import Hold
+from postroad.mail.queue_id import LIMIT, format_id
 
 Row = tuple[Any, ...]
 # More than any schedule makes of a message's life.
@@ -62,6 +63,17 @@ def salvage(index: Path, fresh: Path) -> Salvaged:
     finally:
         connection.close()
     return salvaged
+
+
+def open_messages(index: Path) -> set[str]:
+    """Ids of what waits by an old index; none where it cannot be read."""
+    with suppress(sqlite3.Error):
+        return {
+            format_id(id)
+            for (id,) in _rows(index, load_queries()["open_messages"])
+            if isinstance(id, int) and 0 <= id < LIMIT
+        }
+    return set()
 
 
 def _rows(index: Path, query: str) -> list[Row]:

@@ -85,10 +85,15 @@ class Daemon:
             self._parts.entrances.replays.load(await base.queue.keyed(base.clock.now()))
             self._notifier.extend_timeout(RECOVERY)
             queued = await recover(
-                base.queue, engine.bounces, base.clock, base.events, self._start.config.retry.schedule[0]
+                base.queue,
+                engine.bounces,
+                base.clock,
+                base.events,
+                self._start.config.retry.schedule[0],
+                lambda: asyncio.to_thread(self._journal.flush),
             )
             if base.spool.crashed:
-                # What may come twice is told nowhere else once this process has died.
+                # How many of them there are is told once.
                 await asyncio.to_thread(self._journal.flush)
             async with asyncio.TaskGroup() as movers:
                 movers.create_task(engine.sites.run())

@@ -99,6 +99,8 @@ class Compaction:
                 self._spool.done(finished.message, [r.n for r in finished.recipients if not r.state.is_open])
                 if held := {r.n: r.held for r in finished.recipients if r.held is not None}:
                     self._spool.hold(finished.message, held)
+                # Message and process may end within the grace: a new index must not find it here.
+                self._spool.moved(message.location)
                 left.append(message.location)
         return left
 

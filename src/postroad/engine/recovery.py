@@ -1,7 +1,8 @@
 """At start, before any door opens: what a crash left is set right.
 
 Claims are void, so that nothing is lost; of what was in an attempt that whose end may
-have left may be delivered a second time, and is named as `ambiguous`; what was heard
+have left may be delivered a second time, and is named as `ambiguous` before that, for
+once its claims are void nothing tells it any more; what was heard
 and not yet recorded is recorded now, and is not. Messages that were finished and not
 settled are settled now.
 
@@ -19,6 +20,7 @@ repeated, none may be skipped; `tests/crash` kills the process at each.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from itertools import islice
 
 from postroad.engine.bounces import Bounces
@@ -34,9 +36,22 @@ LONGEST_WAIT = 60.0
 NAMED = 1000
 
 
-async def recover(queue: Queue, bounces: Bounces, clock: Clock, events: Events, first_step: float) -> int:
-    """How many messages wait. `first_step` of the retry schedule, in seconds."""
+async def recover(
+    queue: Queue,
+    bounces: Bounces,
+    clock: Clock,
+    events: Events,
+    first_step: float,
+    told: Callable[[], Awaitable[None]],
+) -> int:
+    """How many messages wait. `first_step` of the retry schedule, in seconds; `told` returns when
+    the log has what was told so far."""
     wait = min(LONGEST_WAIT, first_step)
+    twice = await queue.cut_off()
+    for id, to in islice(twice.items(), NAMED):
+        events.emit(Ambiguous(id, tuple(map(str, to))))
+    if twice:
+        await told()
     found = await queue.restart(clock.now(), wait)
     unsettled = 0
     while finished := await queue.unsettled(SLICE):
@@ -49,6 +64,4 @@ async def recover(queue: Queue, bounces: Bounces, clock: Clock, events: Events, 
     if found.messages or found.heard:
         ambiguous = sum(map(len, found.ambiguous.values()))
         events.emit(Recovered(found.messages, found.recipients, ambiguous, unsettled, found.heard))
-    for id, to in islice(found.ambiguous.items(), NAMED):
-        events.emit(Ambiguous(id, tuple(map(str, to))))
     return found.messages

@@ -146,10 +146,12 @@ class Sites:
         """Until `close`; then until the last connection has finished its transaction, at most DRAIN."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            await self._closing.wait()
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=DRAIN)
-            self._group = None
+            try:
+                await self._closing.wait()
+                if self._tasks:
+                    await asyncio.wait(self._tasks, timeout=DRAIN)
+            finally:
+                self._group = None
             for task in self._tasks:
                 task.cancel()
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from postroad.adapters.segment_audit import holds_mail
 from postroad.adapters.segment_identity import keep_identity, new_number, read_identity
-from postroad.adapters.sqlite_files import CURE, identity_of, is_new
+from postroad.adapters.segment_reader import numbers
+from postroad.adapters.sqlite_files import CURE, holds_rows, identity_of, is_new
 from postroad.adapters.sqlite_queue import SqliteQueue
 from postroad.config.model import Config
 from postroad.ports.storage import StorageBroken
@@ -34,6 +35,11 @@ def open_index(config: Config, trouble: Callable[[str], None]) -> SqliteQueue:
         raise StorageBroken(
             f"{index} is older than {spool}: an earlier copy, or {index.name}-wal was taken from it;"
             f" put back the newest, or, {CURE}"
+        )
+    if theirs and not number and not numbers(spool, ".seg") and holds_rows(index):
+        raise StorageBroken(
+            f"{spool} is empty, and {index} names mail that lay there: is its file system mounted?"
+            f" Without that mail: take {index.name} away"
         )
     identity = (number or theirs or new_number(), max(run, their_run) + 1)
     queue = SqliteQueue(index, trouble, identity=identity)

@@ -149,6 +149,10 @@ class Queue(Protocol):
         """Messages that are finished or have news, left behind by a crash; at start only."""
         ...
 
+    async def cut_off(self) -> Mapping[str, tuple[Address, ...]]:
+        """At start, before `restart`: by message who may get it twice, as `Restarted.ambiguous`."""
+        ...
+
     async def restart(self, now: Instant, wait: float) -> Restarted:
         """At start: every claim is void (ACTIVE -> WAITING).
 

@@ -130,6 +130,10 @@ class SparseSpool(Protocol):
         """
         ...
 
+    def moved(self, location: Location) -> None:
+        """Known from here on: what lies there is not the message any more. It may still be read."""
+        ...
+
     def let_go(self, location: Location) -> None:
         """One of two copies is not needed; the message lives on in the other."""
         ...
