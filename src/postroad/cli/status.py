@@ -69,9 +69,9 @@ def _show(found: Facts) -> None:
         if key == "running":
             continue
         if not isinstance(value, list):
-            say(f"  {key:<12} {value}")
+            say(f"  {key:<14} {value}")
             continue
-        say(f"  {key:<12} {len(value) or 'none'}")
+        say(f"  {key:<14} {len(value) or 'none'}")
         for item in value:
             text = ", ".join(f"{k} {v}" for k, v in item.items()) if isinstance(item, dict) else str(item)
             say(f"    {text}")

@@ -29,6 +29,7 @@ from postroad.mail.message import (
     Instant,
     Lane,
     Message,
+    Peer,
     Recipient,
     StagedBody,
     Submission,
@@ -129,17 +130,7 @@ class Intake:
             if isinstance(mended, Reply):
                 return self._refuse(submission, content, mended)
             content = mended
-        only = envelope.recipients[0].address if len(envelope.recipients) == 1 else None
-        facts = Completion(
-            peer=submission.peer,
-            hostname=self._hostname,
-            id=id,
-            date=rfc5322_date(now),
-            sender=envelope.sender,
-            origin=self._origin,
-            recipient=only,
-            priority=None if envelope.handling is None else envelope.handling.priority,
-        )
+        facts = self._facts(submission.peer, envelope, id, now)
         head = (traced if submission.gateway else complete)(content.head, facts)
         held: Hold | None = None
         if self._policies.asked:
@@ -177,6 +168,19 @@ class Intake:
             self._tell_expanded(id, renamed)
         places.dispatch(message, recipients)
         return Reply(250, (f"Ok: queued as {id}",), "2.0.0")
+
+    def _facts(self, peer: Peer, envelope: Envelope, id: str, now: Instant) -> Completion:
+        recipients, asked = envelope.recipients, envelope.handling
+        return Completion(
+            peer=peer,
+            hostname=self._hostname,
+            id=id,
+            date=rfc5322_date(now),
+            sender=envelope.sender,
+            origin=self._origin,
+            recipient=recipients[0].address if len(recipients) == 1 else None,
+            priority=None if asked is None else asked.priority,
+        )
 
     def _refuse(self, submission: Submission, content: Content, reply: Reply) -> Reply:
         self._events.emit(refused(submission, reply))

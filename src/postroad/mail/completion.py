@@ -109,7 +109,7 @@ def traced(head: bytes, facts: Completion) -> bytes:
 
 
 def received(facts: Completion) -> bytes:
-    """The trace field (RFC 5321 4.4, 3848, 6710 4.1), folded, with nothing in it that a client could smuggle."""
+    """The trace field (RFC 5321 4.4, 3848, 6710 4.1), folded; nothing in it is smuggled by a client."""
     recipient = facts.recipient
     whom = f"{_FOLD}for <{recipient}>" if recipient is not None and recipient.is_ascii else ""
     if facts.priority is not None:
