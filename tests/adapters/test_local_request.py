@@ -141,3 +141,8 @@ def test_a_client_of_bs_is_told_of_as_one_that_spoke_smtp(
     usual = {"size": 1, "sender": "a@example.com", "recipients": ["b@example.org"]}
     peer = submit_request(usual | words, "origin.example", 1000, LocalNames()).peer(33)
     assert (peer.address, peer.helo, peer.protocol) == ("userid 33", *spoken)
+
+
+def test_a_nul_reaches_nobody() -> None:
+    content = canonical_content(b"Subject: a\0b\n\n\0x\r\0\ny")
+    assert (content.head, content.body) == (b"Subject: a b\r\n\r\n", b" x  \r\ny\r\n")

@@ -93,6 +93,8 @@ def test_only_what_is_not_as_by_default_is_changed(config: Path, capsys: Capture
     changed = tomllib.loads(shown(config, capsys, "--changed"))
     assert changed["submission"] == {"max_connections": 9}
     assert changed["state_directory"] == "queue"
+    # What the machine would have said is no default of a key that is set.
+    assert changed["hostname"] == tomllib.loads(config.read_text())["hostname"]
     assert changed["account"] == {"net:10.0.0.0/8": {"lane": "bulk"}}
     assert "delivery" not in changed
 

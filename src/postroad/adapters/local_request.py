@@ -171,8 +171,11 @@ def canonical_content(raw: bytes) -> Content:
     """A program's message with CRLF line ends; a bare LF ends a line, and the last line gets its end.
 
     A bare CR is a space, as at the other doors, but in a text that has no other line ends. What was
-    translated twice (CR CR LF) is one end.
+    translated twice (CR CR LF) is one end. A NUL, which no receiver need take (RFC 5321 4.5.2), is a
+    space, too: programs that mail what they got know nothing better to do, and ignore a refusal.
     """
+    if b"\0" in raw:
+        raw = raw.replace(b"\0", b" ")
     if raw.count(b"\r\n") != raw.count(b"\n") or raw.count(b"\r\n") != raw.count(b"\r"):
         raw = raw.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n")
         raw = raw.replace(b"\r", b" " if b"\n" in raw else b"\n").replace(b"\n", b"\r\n")

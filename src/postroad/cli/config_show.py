@@ -108,7 +108,7 @@ def _table(
     table: Table | None,
     computed: Mapping[str, str] | None = None,
 ) -> Iterator[Shown]:
-    defaults: dict[str, Any] = dict(computed or {})
+    defaults: dict[str, Any] = {}
     for entry in table.entries if table else ():
         if entry.is_default:
             defaults[entry.key] = tomllib.loads(f"x = {entry.value}")["x"]
@@ -120,8 +120,9 @@ def _table(
         if key in values:
             changed = key not in defaults or not _same(reader, values[key], defaults[key])
             yield Shown((*path, key), header, _safe(reader, values[key]), changed)
-        elif key in defaults:
-            yield Shown((*path, key), header, defaults[key], changed=False)
+        elif key in defaults or (computed and key in computed):
+            default = (computed or {}).get(key, defaults.get(key))
+            yield Shown((*path, key), header, default, changed=False)
 
 
 def _same(reader: Reader, value: object, default: object) -> bool:
