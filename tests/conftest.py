@@ -24,9 +24,10 @@ settings.register_profile(
 )
 settings.load_profile("untimed")
 
-# Here real processes meet in real time, and a machine that stands still for a second can make any of them
-# miss its moment. Such a test may try once more; the summary names it, so that it can be mended.
-IN_REAL_TIME = ("cli", "crash", "faults", "world")
+# Here processes and threads meet in real time, and a machine that stands still can make one of them miss its
+# moment. Such a test may try once more; the summary names it, so that it can be mended. Elsewhere all is in
+# one loop, with the order that the loop gives it and a clock that tests move: what fails there is wrong.
+IN_REAL_TIME = ("adapters", "cli", "contracts", "crash", "faults", "world")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -124,6 +124,8 @@ class Postfix:
         self._top.chmod(0o755)
         for name in ("etc", "queue", "data", "mail"):
             (self._top / name).mkdir()
+            # Other users look in here, whatever our umask is.
+            (self._top / name).chmod(0o755)
         box = self._top / "mail" / "box"
         for folder in (box, box / "new", box / "cur", box / "tmp"):
             folder.mkdir(mode=0o777)
@@ -142,6 +144,8 @@ class Postfix:
             main += f"transport_maps = inline:{{ {ways} }}\nenable_long_queue_ids = yes\n"
         (self._top / "etc" / "main.cf").write_text(main)
         (self._top / "etc" / "master.cf").write_text(MASTER_CF.format(port=self.port))
+        for name in ("main.cf", "master.cf"):
+            (self._top / "etc" / name).chmod(0o644)
         subprocess.run([*as_root(), "chown", "postfix", str(self._top / "data")], check=True)
 
     async def _end(self) -> None:

@@ -31,7 +31,7 @@ def url64(octets: bytes) -> str:
 
 
 def token() -> str:
-    claims = {"sub": "anna", "aud": "smtp", "exp": time.time() + 300}
+    claims = {"sub": "anna", "aud": "smtp", "exp": time.time() + 86400}
     signed = f"{url64(HEADER)}.{url64(json.dumps(claims).encode())}"
     return f"{signed}.{url64(ISSUER.sign(signed.encode()))}"
 

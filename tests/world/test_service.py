@@ -103,7 +103,7 @@ def within_reach(folder: Path, *command: str) -> list[str]:
     if not closed:
         return list(command)
     script = (
-        'set -e; d=$(mktemp -d "$4/XXXX"); chmod 755 "$d"; mkdir -p "$d/$3"; mount --bind "$1" "$d/$3"; '
+        'set -e; umask 022; d=$(mktemp -d "$4/XXXX"); chmod 755 "$d"; mkdir -p "$d/$3"; mount --bind "$1" "$d/$3"; '
         'mount --rbind "$d" "$2"; shift 4; exec "$@"'
     )
     words = [str(home), str(closed[-1]), str(home.relative_to(closed[-1])), str(folder)]
