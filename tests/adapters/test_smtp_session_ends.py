@@ -104,20 +104,24 @@ async def test_a_silent_peer_is_waited_for_no_longer_than_its_time(dialogue: str
         assert found.dot_sent is (stage is Stage.DOT)
 
 
+async def talk_on(peer: Peer) -> None:
+    while True:
+        peer.say("250-one moment")
+        await asyncio.sleep(100.0)
+
+
 @by_hand
 async def test_a_reply_that_never_ends_is_cut_off_although_each_line_comes_in_time() -> None:
     async def script(peer: Peer) -> None:
         await peer.greet("PIPELINING")
         await peer.play(PIPELINED_GROUP)
-        while not peer.gone:
-            peer.say("250-one moment")
-            await asyncio.sleep(100.0)
+        talking = asyncio.create_task(talk_on(peer))
+        await peer.closed()
+        talking.cancel()
 
     async with session(script) as made:
         sending = asyncio.create_task(send(made))
         assert trouble(await HandLoop.running().until(sending)).fault is Fault.TIMEOUT
-        # Until the peer looks again.
-        await HandLoop.running().after(100.0)
 
 
 @by_hand
