@@ -203,6 +203,16 @@ async def test_what_cannot_be_done_is_told() -> None:
             await there.ask({"verb": "hold", "all": True})
 
 
+async def test_a_wish_that_finds_no_room_on_the_disk_ends_nobody() -> None:
+    async with office() as there:
+        there.control.full = True
+        with pytest.raises(Denied, match="disk is full; what was not changed yet stays as it is") as denied:
+            await there.ask({"verb": "hold", "all": True})
+        assert denied.value.code == os.EX_TEMPFAIL
+        there.control.full = False
+        assert len(await there.ask({"verb": "hold", "all": True})) == 3
+
+
 @pytest.mark.parametrize(
     "octets",
     [

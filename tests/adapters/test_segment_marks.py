@@ -10,7 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postroad.adapters.segment_marks import SIZE, WHOLE, encode_mark, is_done, read_marks, write_marks
+from postroad.adapters.segment_marks import (
+    SIZE,
+    WHOLE,
+    MarkWriter,
+    encode_mark,
+    is_done,
+    read_marks,
+    write_marks,
+)
 from postroad.adapters.segments import Segments
 from postroad.demo.process import HANGS_AFTER
 from postroad.mail.message import Location
@@ -99,6 +107,23 @@ async def test_a_disk_that_takes_no_mark_takes_no_message_with_it(tmp_path: Path
     async with running(spool):
         location = await spool.append(record(1))
         assert (await spool.read(location)).body
+
+
+def test_a_mark_that_found_no_room_is_written_with_the_next(tmp_path: Path) -> None:
+    (tmp_path / "00000001.done").mkdir()
+    writer = MarkWriter(tmp_path)
+    writer.write({1: encode_mark(FIRST), 2: encode_mark(FIRST)})
+    writer.write({3: encode_mark(FIRST)})
+    (tmp_path / "00000001.done").rmdir()
+    writer.write({1: encode_mark(SECOND, 7)})
+    writer.write({})
+    assert read_marks(tmp_path) == {
+        (1, FIRST): {WHOLE},
+        (1, SECOND): {7},
+        (2, FIRST): {WHOLE},
+        (3, FIRST): {WHOLE},
+    }
+    assert {path.stat().st_size // SIZE for path in tmp_path.iterdir()} == {1, 2}
 
 
 async def test_what_a_crash_left_unmarked_is_marked_by_the_next_start(tmp_path: Path) -> None:

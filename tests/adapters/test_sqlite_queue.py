@@ -328,6 +328,31 @@ async def test_another_program_that_holds_the_index_is_a_reason_to_try_later(pat
     writer.end()
 
 
+async def test_a_burst_waits_once_for_who_holds_the_index_and_those_behind_it_hardly_at_all(
+    path: Path,
+) -> None:
+    """Else a stop with a hundred outcomes to record would take a hundred times as long."""
+    connection = open_writable(path)
+    connection.execute("PRAGMA busy_timeout = 0")
+    said: list[str] = []
+    changes = sqlite_changes.Changes(connection)
+    writer = SqliteWriter(connection, changes.forget)
+    other = sqlite3.connect(path, isolation_level=None)
+    async with running(writer):
+        other.execute("BEGIN IMMEDIATE")
+        connection.set_trace_callback(said.append)
+        burst = [(message(n), [recipient(message(n))]) for n in range(1, 20)]
+        answers = await asyncio.gather(
+            *(writer.submit(changes.add, each) for each in burst), return_exceptions=True
+        )
+        assert {type(answer) for answer in answers} == {StorageFull}
+        assert said == ["BEGIN IMMEDIATE", "PRAGMA busy_timeout = 100"]
+        other.close()
+        await writer.submit(changes.add, burst[0])
+        assert "PRAGMA busy_timeout = 5000" in said
+    writer.end()
+
+
 async def test_a_damaged_index_ends_the_writer(path: Path) -> None:
     await fill(path, 500)
     octets = bytearray(path.read_bytes())

@@ -162,7 +162,10 @@ async def test_an_index_that_somebody_locks_puts_mail_off() -> None:
             with closing(sqlite3.connect(index, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
                 assert (await attempt(daemon)).startswith("452 4.3.1")
+                # Nor does it keep the daemon from stopping.
+                assert await daemon.process.stop() == 0
                 other.execute("ROLLBACK")
+            await daemon.restart()
             await daemon.event("removed", id=await daemon.submit([RECIPIENT], LETTER))
             assert await daemon.process.stop() == 0
             assert (await daemon.process.command("spool", "check"))[0] == 0

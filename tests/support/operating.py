@@ -21,6 +21,7 @@ from postroad.mail.routing import Hop
 from postroad.mail.why import Live
 from postroad.ports.control import Explained, ImpossibleOperation
 from postroad.ports.queue import QueueFilter
+from postroad.ports.storage import StorageFull
 from tests.support.build import NOW, queue_id
 from tests.support.running import running
 
@@ -43,12 +44,13 @@ class RememberingIntake:
 
 
 class RememberingControl:
-    """`Control`: keeps what was asked; changes two recipients, or refuses where `refusal` says why."""
+    """`Control`: keeps what was asked; changes two recipients; `refusal` and `full` say why not."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, QueueFilter, int | None]] = []
         self.reasons: list[str] = []
         self.refusal: str | None = None
+        self.full = False
         self.explained: list[Explained] = []
 
     async def status(self) -> dict[str, object]:
@@ -69,6 +71,8 @@ class RememberingControl:
     ) -> list[tuple[str, str]]:
         if self.refusal is not None:
             raise ImpossibleOperation(self.refusal)
+        if self.full:
+            raise StorageFull("index: database or disk is full")
         self.reasons.append(reason)
         self.asked.append((verb, filter, uid))
         return [(queue_id(1), "b@example.org"), (queue_id(1), "c@example.org")]

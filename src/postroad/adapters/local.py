@@ -49,6 +49,7 @@ from postroad.mail.why import as_row
 from postroad.ports.clock import Clock
 from postroad.ports.control import Control, ImpossibleOperation
 from postroad.ports.intake import Intake
+from postroad.ports.storage import StorageFull
 
 MAX_LINE = 1 << 20
 MAX_CONNECTIONS = 500
@@ -222,6 +223,10 @@ class LocalDoor:
             await client.say(error=str(bad), exit=bad.exit)
         except ImpossibleOperation as impossible:
             await client.say(error=str(impossible), exit=os.EX_DATAERR)
+        except StorageFull as full:
+            # An operator's wish is the last thing that a full disk may end us for.
+            text = f"{full}; what was not changed yet stays as it is"
+            await client.say(error=text, exit=os.EX_TEMPFAIL)
 
     def _crowded(self, uid: int) -> bool:
         # The operator gets in whatever others do.

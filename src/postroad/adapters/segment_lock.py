@@ -26,10 +26,14 @@ def hold(directory: Path) -> tuple[int, bool]:
         os.close(descriptor)
         raise SpoolInUse(f"{directory} is in use by {holder}") from None
     crashed = os.fstat(descriptor).st_size > 0
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()} {rfc3339(time.time())}\n".encode(), 0)
-    # A power cut must not look like an end in good order.
-    os.fsync(descriptor)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {rfc3339(time.time())}\n".encode(), 0)
+        # A power cut must not look like an end in good order.
+        os.fsync(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise OSError(error.errno, error.strerror, str(directory / "lock")) from error
     return descriptor, crashed
 
 

@@ -27,6 +27,8 @@ from postroad.adapters.segment_reader import numbers
 from postroad.mail.message import Location
 
 SUFFIX = ".done"
+# Octets of marks that wait for room on the disk: those of a quarter of a million messages.
+MOST_LEFT = 4 * 1024 * 1024
 WHOLE = 0xFFFFFFFF
 
 _FIELDS = struct.Struct(">QI")
@@ -72,11 +74,33 @@ class Marks:
         return taken
 
 
+class MarkWriter:
+    """Appends marks to each segment's file; what finds no room now is written with the next ones.
+
+    Used in one thread. Blocks.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._left: dict[int, bytes] = {}
+
+    def write(self, marks: Mapping[int, bytes | bytearray]) -> None:
+        if sum(map(len, self._left.values())) < MOST_LEFT:
+            for number, octets in marks.items():
+                self._left[number] = self._left.get(number, b"") + octets
+        for number, octets in list(self._left.items()):
+            with suppress(OSError):
+                _append(self._directory / done_name(number), octets)
+                del self._left[number]
+
+    def forget(self, segment: int) -> None:
+        """It is gone, with what is known of it."""
+        self._left.pop(segment, None)
+
+
 def write_marks(directory: Path, marks: Mapping[int, bytes | bytearray]) -> None:
     """Append to each segment's file; what cannot be written is forgotten. Blocks."""
-    for number, octets in marks.items():
-        with suppress(OSError):
-            _append(directory / done_name(number), bytes(octets))
+    MarkWriter(directory).write(marks)
 
 
 def _append(path: Path, octets: bytes) -> None:

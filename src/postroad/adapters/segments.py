@@ -34,7 +34,7 @@ from postroad.adapters.segment_holds import SUFFIX as HELD
 from postroad.adapters.segment_holds import Holds, Notes, held_name, write_notes
 from postroad.adapters.segment_lock import SpoolInUse as SpoolInUse
 from postroad.adapters.segment_lock import hold, let_go_of
-from postroad.adapters.segment_marks import SUFFIX, WHOLE, Marks, done_name, marks_of, read_marks, write_marks
+from postroad.adapters.segment_marks import SUFFIX, WHOLE, Marks, MarkWriter, done_name, marks_of, read_marks
 from postroad.adapters.segment_reader import SegmentReader, body_name, numbers, segment_name
 from postroad.adapters.segment_recent import LIMIT as RECENT
 from postroad.adapters.segment_recent import Recent
@@ -87,6 +87,7 @@ class Segments:
         self._current = 0
         self._end = 0
         self._marks = Marks()
+        self._mark_writer = MarkWriter(directory)
         self._notes = Notes()
         self._recent = Recent(recent)
         self._ended = False
@@ -100,6 +101,8 @@ class Segments:
     async def run(self) -> None:
         """Serve until `close`; raises StorageBroken when the disk failed."""
         crashed = True
+        # Its thread is had now: later, when memory is short, there may be none.
+        self._cleaner.submit(int)
         try:
             await self._commits.run()
             crashed = False
@@ -232,9 +235,8 @@ class Segments:
         """
         marks = await asyncio.to_thread(self._strangers, segments, places)
         if not self._ended:
-            self._cleaner.submit(
-                write_marks, self.directory, {n: octets for n, octets in marks.items() if n in self._live}
-            )
+            known = {n: octets for n, octets in marks.items() if n in self._live}
+            self._cleaner.submit(self._mark_writer.write, known)
 
     def scan(self) -> Iterator[tuple[Location, Record]]:
         """Every intact record (see `SegmentReader.scan`)."""
@@ -273,7 +275,7 @@ class Segments:
         # The thread's work is done in order, so that no mark comes after its segment has gone.
         marks, notes = self._marks.take(), self._notes.take()
         if marks and not self._ended:
-            self._cleaner.submit(write_marks, self.directory, marks)
+            self._cleaner.submit(self._mark_writer.write, marks)
         if notes and not self._ended:
             self._cleaner.submit(write_notes, self.directory, notes)
 
@@ -321,7 +323,7 @@ class Segments:
         # What was known here of a message that has moved is known there before this goes.
         self._write_marks()
         self._reader.forget(number)
-        self._cleaner.submit(_unlink, self.directory, number, marks)
+        self._cleaner.submit(_unlink, self.directory, number, marks, self._mark_writer)
 
     def _next_number(self) -> int:
         # Called on the loop and in the writer's thread; a step of `count` is atomic.
@@ -331,11 +333,13 @@ class Segments:
         return {number for suffix in SUFFIXES for number in numbers(self.directory, suffix)}
 
 
-def _unlink(directory: Path, number: int, marks: bytes) -> None:
+def _unlink(directory: Path, number: int, marks: bytes, writer: MarkWriter) -> None:
     """What cannot be removed now is removed at the next start, and known as done until then."""
     try:
         for name in (body_name(number), segment_name(number), held_name(number), done_name(number)):
             (directory / name).unlink(missing_ok=True)
     except OSError:
         if marks:
-            write_marks(directory, {number: marks})
+            writer.write({number: marks})
+    else:
+        writer.forget(number)

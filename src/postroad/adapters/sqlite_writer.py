@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from postroad.adapters.group_commit import GroupCommit
-from postroad.adapters.sqlite_files import cure
+from postroad.adapters.sqlite_files import BUSY_TIMEOUT, cure
 from postroad.ports.storage import StorageBroken, StorageFull
 
 Argument = TypeVar("Argument")
@@ -23,6 +23,9 @@ Result = TypeVar("Result")
 Kind = Callable[[Sequence[Argument]], Sequence[Result]]
 Work = tuple[Kind[Any, Any], Any]
 
+# Seconds for those that come after one that has waited in vain.
+HURRIED = 0.1
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 # Busy and locked: another program holds the write lock for long; nothing was changed.
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM)
 _HARMLESS = (
@@ -48,6 +51,8 @@ class SqliteWriter:
         self._connection = connection
         self._rolled_back = rolled_back
         self._committed = committed
+        # As it was opened.
+        self._patience = BUSY_TIMEOUT
         self._commits = GroupCommit[Work, Any]("index", self._commit)
 
     def submit(self, kind: Kind[Argument, Result], argument: Argument) -> asyncio.Future[Result]:
@@ -80,14 +85,19 @@ class SqliteWriter:
             return self._together(burst)
         except Exception as error:
             translated = _translate(error)
-            if len(burst) == 1:
-                return [translated]
+            locked = isinstance(error, sqlite3.Error) and _code(error) in _LOCKED
+            if locked:
+                # What holds it for so long may hold it for ever: those that come next wait less.
+                self._wait_for_lock(HURRIED)
+            if locked or len(burst) == 1:
+                return [translated] * len(burst)
         # One of them is at fault, and fails alone. This pays for savepoints only when one is needed.
         return [self._commit([work])[0] for work in burst]
 
     def _together(self, burst: Sequence[Work]) -> Sequence[Any]:
         results: list[Any] = [None] * len(burst)
         self._connection.execute("BEGIN IMMEDIATE")
+        self._wait_for_lock(BUSY_TIMEOUT)
         try:
             for kind, places in _by_kind(burst).items():
                 answers = kind([burst[place][1] for place in places])
@@ -99,6 +109,11 @@ class SqliteWriter:
             raise
         self._committed()
         return results
+
+    def _wait_for_lock(self, seconds: float) -> None:
+        if seconds != self._patience:
+            self._patience = seconds
+            self._connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
     def _undo(self) -> None:
         # A full disk makes SQLite roll back by itself, and a second ROLLBACK an error.
@@ -115,12 +130,16 @@ def _by_kind(burst: Sequence[Work]) -> dict[Kind[Any, Any], list[int]]:
     return places
 
 
+def _code(error: sqlite3.Error) -> int:
+    # Errors of the module itself (a closed connection, a value it cannot bind) have no code.
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
+
+
 def _translate(error: Exception) -> Exception:
     """What to tell the one whose change it was; raises StorageBroken when nobody can go on."""
     if not isinstance(error, sqlite3.Error):
         return error
-    # Errors of the module itself (a closed connection, a value it cannot bind) have no code.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    code = _code(error)
     if code in _FULL:
         return StorageFull(f"index: {error}")
     if code in _HARMLESS:
