@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from postroad.engine import destinations
 from postroad.engine.destinations import Destinations, Ground
 from postroad.mail.mx import Plan
 from postroad.mail.outcome import Kind, Outcome, Reason
@@ -202,6 +203,16 @@ async def test_a_route_that_goes_while_its_way_is_looked_up_defers_its_mail() ->
         assert row.last is not None
         assert "not configured" in row.last.text
         await post.operate("delete", id)
+
+
+@virtual
+async def test_of_too_many_plans_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(destinations, "MAX_PLANS", 2)
+    asked = Asked()
+    names = ("example.org", "bare.example", "[192.0.2.9]")
+    for name in names:
+        await asked.plan(name)
+    assert [asked.destinations.known(hop(name)) is not None for name in names] == [False, True, True]
 
 
 def test_a_plan_that_nobody_made_is_not_known() -> None:

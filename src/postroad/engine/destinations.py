@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -56,7 +57,8 @@ class Destinations:
         self._rules = rules
         self._chance = chance
         self._ground = ground
-        self._plans: dict[Hop, Plan] = {}
+        # The oldest first.
+        self._plans: OrderedDict[Hop, Plan] = OrderedDict()
         self._lookups: dict[Hop, asyncio.Future[Plan | Outcome]] = {}
         self._routes = {route.name: route for route in routes}
 
@@ -105,9 +107,10 @@ class Destinations:
             if routes is self._routes and ground is self._ground:
                 break
         if isinstance(found, Plan):
-            if len(self._plans) >= MAX_PLANS:
-                self._plans.clear()
             self._plans[hop] = found
+            self._plans.move_to_end(hop)
+            if len(self._plans) > MAX_PLANS:
+                self._plans.popitem(last=False)
         return found
 
     async def _find_once(self, hop: Hop) -> Plan | Outcome:
