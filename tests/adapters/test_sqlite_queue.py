@@ -132,6 +132,19 @@ async def test_who_held_what_in_an_index_before_holds_had_reasons_is_kept(path: 
     )
 
 
+async def test_who_looks_at_an_index_of_an_earlier_version_is_told_what_helps(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(load_steps()[0] + "PRAGMA user_version = 1;")
+    connection.close()
+    async with SqliteReader(path) as reader:
+        for _ in range(2):
+            with pytest.raises(StorageBroken, match=r"earlier version; a \(re\)start of the daemon"):
+                await reader.select(QueueFilter(), 1)
+    await fill(path, 0)
+    async with SqliteReader(path) as reader:
+        assert await reader.select(QueueFilter(), 1) == []
+
+
 def test_an_index_of_a_later_version_is_left_alone(path: Path) -> None:
     connection = open_writable(path)
     connection.execute("PRAGMA user_version = 99")

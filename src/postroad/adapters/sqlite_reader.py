@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from postroad.adapters.sqlite_files import BUSY_TIMEOUT, cure, load_queries
+from postroad.adapters.sqlite_files import BUSY_TIMEOUT, cure, load_queries, load_steps
 from postroad.adapters.sqlite_rows import Row, to_attempt, to_message, to_pair, to_recipient
 from postroad.mail.address import AddressError, parse_address
 from postroad.mail.frozen import dataclass
@@ -218,13 +218,26 @@ class SqliteReader:
                 # A connection that fails to open leaves its thread behind for a moment, which then
                 # may find the loop closed. The usual failure is known before.
                 self._path.stat()
-                self._connection = await aiosqlite.connect(
+                connection = await aiosqlite.connect(
                     f"file:{quote(str(self._path))}?mode=ro",
                     uri=True,
                     timeout=BUSY_TIMEOUT,
                     isolation_level=None,
                 )
+                try:
+                    await self._check_version(connection)
+                except BaseException:
+                    await connection.close()
+                    raise
+                self._connection = connection
             return self._connection
+
+    async def _check_version(self, connection: aiosqlite.Connection) -> None:
+        """A look changes nothing, so it cannot bring an index up to date."""
+        ((taken,),) = await connection.execute_fetchall("PRAGMA user_version")
+        if 0 < taken < len(load_steps()):
+            text = "the index is of an earlier version; a (re)start of the daemon brings it up to date"
+            raise StorageBroken(f"{self._path}: {text}")
 
 
 def _number(id: str) -> int | None:

@@ -61,7 +61,7 @@ def size(value: object) -> int:
     """Octets, more than none: "25MiB" (1024s), "50MB" (1000s), "512B"."""
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if found is None or found[2] not in _OCTETS:
-        hint = did_you_mean(found[2], list(_OCTETS)) if found else ""
+        hint = did_you_mean(found[2], [unit for unit in _OCTETS if len(unit) > 1]) if found else ""
         raise BadValue(f'expected a size such as "25MiB" or "50MB", got {shown(value)}{hint}')
     octets = int(found[1]) * _OCTETS[found[2]]
     if not 0 < octets <= LARGEST:
