@@ -9,6 +9,7 @@ import logging
 import os
 import typing
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,20 @@ from hypothesis import strategies as st
 
 from postroad.adapters.journal import Journal, renderer
 from postroad.adapters.journal_console import ConsoleLines
-from postroad.adapters.journal_fields import DEBUG, clean, entries
+from postroad.adapters.journal_fields import DEBUG, clean, entries, flatten
 from postroad.demo.process import HANGS_AFTER
 from postroad.mail import events
-from postroad.mail.events import DoubleBounce, Event, InternalError, LoggedIn, LoginFailed, Removed
+from postroad.mail.events import (
+    Accepted,
+    DoubleBounce,
+    Event,
+    InternalError,
+    LoggedIn,
+    LoginFailed,
+    Operated,
+    Removed,
+)
+from postroad.mail.message import Peer
 from postroad.mail.outcome import Reason
 from tests.support.build import NOW, deferred, delivered, failed
 from tests.support.happenings import EVERY, ID, PEER, accepted, tried
@@ -403,3 +414,12 @@ def test_a_library_that_misuses_its_log_is_still_told() -> None:
     ours.handle(logging.LogRecord("x", logging.WARNING, "", 0, "%d", ("not a number",), None))
     journal.close()
     assert json.loads(stream.getvalue())["text"] == "%d"
+
+
+def test_what_few_events_have_is_left_out_of_the_others() -> None:
+    plain, asked = Operated("delete", 1, 0, ("X",)), Operated("hold", 1, 0, ("X",), "under review")
+    assert "reason" not in flatten(plain)
+    assert flatten(asked)["reason"] == "under review"
+    accepted = Accepted("X", Peer("192.0.2.7"), "anna", "a@example.com", ("b@example.org",), 9, "<x@y>")
+    assert "priority" not in flatten(accepted)
+    assert flatten(replace(accepted, priority=0))["priority"] == 0

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields as dataclass_fields
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from postroad.mail.events import (
     AliasTrouble,
@@ -169,8 +169,10 @@ def flatten(event: Event) -> dict[str, Any]:
 def _flat(event: Event, kind: _Kind) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     peer: dict[str, Any] = {}
-    for key, convert in kind.plan:
+    for key, convert, nothing in kind.plan:
         value = getattr(event, key)
+        if value is nothing:
+            continue
         if convert is None or (convert is clean and value.isprintable()):
             flat[key] = value
         elif convert is _peer:
@@ -222,13 +224,17 @@ _CONVERT: dict[str, _Convert] = {
 
 
 class _Kind(NamedTuple):
-    """What is the same of all events of a class; `level` 0: it depends."""
+    """What is the same of all events of a class; `level` 0: it depends.
+
+    `plan`: each field, how it is written, and the value with which it says nothing and is left out.
+    """
 
     level: int
     name: str
-    plan: tuple[tuple[str, _Convert], ...]
+    plan: tuple[tuple[str, _Convert, object], ...]
 
 
+_ALWAYS: Final = object()
 _kinds: dict[type, _Kind] = {}
 
 
@@ -236,7 +242,14 @@ def _kind(of: type) -> _Kind:
     known = _kinds.get(of)
     if known is not None:
         return known
-    plan = [(f.name, _lines if f.name == "trace" else _CONVERT[str(f.type)]) for f in dataclass_fields(of)]
+    plan = [
+        (
+            f.name,
+            _lines if f.name == "trace" else _CONVERT[str(f.type)],
+            f.default if f.default in (None, "") else _ALWAYS,
+        )
+        for f in dataclass_fields(of)
+    ]
     kind = _kinds[of] = _Kind(_LEVELS.get(of, INFO), name_of(of), tuple(plan))
     return kind
 
