@@ -76,8 +76,8 @@ async def test_closing_answers_what_waits() -> None:
     await commits.run()
     assert await asyncio.gather(*answers) == [0, 2, 4]
     assert finished == [True]
-    with pytest.raises(RuntimeError):
-        commits.submit(4)
+    with pytest.raises(StorageBroken, match="closed"):
+        await commits.submit(4)
 
 
 async def test_a_cancelled_run_commits_what_was_handed_over() -> None:
