@@ -18,6 +18,7 @@ from postroad.adapters.journal import Journal
 from postroad.adapters.smtpd_certificates import validities
 from postroad.adapters.smtpd_listen import bound_address
 from postroad.adapters.system_descriptors import raise_limit
+from postroad.adapters.system_memory import keep_soon
 from postroad.adapters.systemd import Notifier, watchdog_interval
 from postroad.config.advice import descriptors
 from postroad.config.consistency import TRUSTS_EVERYONE, open_relays
@@ -136,6 +137,7 @@ class Daemon:
                 self._events.emit(OpenRelay(str(listener), TRUSTS_EVERYONE))
             self._notifier.ready(f"{queued} messages queued")
             self._serving = True
+            keep_soon()
             await self._stop.wait()
             self._events.emit(Stopping(self._why))
             self._notifier.stopping(self._why)
